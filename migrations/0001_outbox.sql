@@ -1,8 +1,18 @@
 -- +goose Up
 -- The outbox: what applications insert into (events) and what the relay keeps about it.
 --
--- Names are unqualified: whoever runs this file picks the schema with search_path. It can be run again
--- (psql -f, or a runner that has no record of it): what exists is left as it is.
+-- Names are unqualified: whoever runs this file picks the schema with search_path. It can be run again, also
+-- after later files have changed what is made here (psql -f, or a runner that has no record of it): what exists is
+-- left as it is. So there is no "create or replace" in this file, and an index is looked for before it is made,
+-- because "create index if not exists" would still wait for every open writer.
+
+-- What was applied. Each file records itself in its last statement, whoever runs it; `relay migrate up` adds the
+-- checksum of the text it ran.
+create table if not exists relay_migrations (
+    version    bigint      primary key,
+    checksum   text,
+    applied_at timestamptz not null default now()
+);
 
 create sequence if not exists events_seq as bigint cache 1;
 
@@ -12,13 +22,19 @@ create sequence if not exists events_seq as bigint cache 1;
 -- The same call is the doorbell. A sleeping relay holds the advisory lock (7090210, events_seq) exclusively, so
 -- the shared try fails and the transaction notifies when it commits. While the relay is awake, or polls, nobody
 -- holds the lock and no insert notifies. The lock key is the sequence's oid, which differs between schemas.
-create or replace function ring_slot(doorbell regclass) returns smallint
-language sql volatile parallel unsafe
-return case
-    when pg_try_advisory_xact_lock_shared(7090210, (doorbell::oid::bigint - 2147483648)::integer)
-      or pg_notify('outbox_' || doorbell::oid, '') is not null
-    then (extract(epoch from now())::bigint / 14400 % 8)::smallint
-end;
+-- +goose StatementBegin
+do $guard$ begin
+if to_regprocedure(format('%I.ring_slot(regclass)', current_schema())) is null then
+    create function ring_slot(doorbell regclass) returns smallint
+    language sql volatile parallel unsafe
+    return case
+        when pg_try_advisory_xact_lock_shared(7090210, (doorbell::oid::bigint - 2147483648)::integer)
+          or pg_notify('outbox_' || doorbell::oid, '') is not null
+        then (extract(epoch from now())::bigint / 14400 % 8)::smallint
+    end;
+end if;
+end $guard$;
+-- +goose StatementEnd
 
 create table if not exists events (
     xid           xid8        not null default pg_current_xact_id(),
@@ -37,7 +53,8 @@ create table if not exists events (
     deliver_at    timestamptz,
     created_at    timestamptz not null default now(),
     constraint events_one_payload check (payload is null or payload_bytes is null),
-    constraint events_topic_name check (topic ~ '^[a-zA-Z0-9._-]{1,249}$' and topic <> '.' and topic <> '..'),
+    -- Kafka's rule. The length stands apart: '{1,249}' in the expression costs each insert 25 µs, this 0.4.
+    constraint events_topic_name check (topic ~ '^[a-zA-Z0-9._-]+$' and length(topic) <= 249 and topic <> '.' and topic <> '..'),
     constraint events_headers_object check (json_typeof(headers) = 'object'),
     constraint events_partition_number check (partition >= 0)
 ) partition by list (slot);
@@ -51,7 +68,13 @@ create table if not exists events_5 partition of events for values in (5);
 create table if not exists events_6 partition of events for values in (6);
 create table if not exists events_7 partition of events for values in (7);
 
-create index if not exists events_by_seq on events (seq);
+-- +goose StatementBegin
+do $guard$ begin
+if to_regclass(format('%I.events_by_seq', current_schema())) is null then
+    create index events_by_seq on events (seq);
+end if;
+end $guard$;
+-- +goose StatementEnd
 
 -- One row a relay name: the lease and the cursor, in one row so that one row lock decides both.
 create table if not exists relays (
@@ -122,30 +145,45 @@ create table if not exists inbox (
     received_at timestamptz not null default now(),
     primary key (consumer, message_id)
 );
+create index if not exists inbox_by_age on inbox (received_at);
+
+-- +goose StatementBegin
+do $guard$ begin
 
 -- One row an event and relay name. Before a relay has ever run there is no name, and every event is pending.
-create or replace view delivery as
-select r.name, e.id, e.seq, e.topic, e.key, e.type, e.created_at, e.deliver_at,
-       case
-           when p.state is not null then p.state
-           when pg_visible_in_snapshot(e.xid, r.window_from) then 'delivered'
-           when pg_visible_in_snapshot(e.xid, r.window_to) and e.seq <= r.after_seq then 'delivered'
-           else 'pending'
-       end as status,
-       p.reason
-  from events e
-  left join relays r on true
-  left join lateral (select state, reason from parked
-                      where name = r.name and seq = e.seq order by state = 'replay' limit 1) p on true;
+if to_regclass(format('%I.delivery', current_schema())) is null then
+    create view delivery as
+    select r.name, e.id, e.seq, e.topic, e.key, e.type, e.created_at, e.deliver_at,
+           case
+               when p.state is not null then p.state
+               when pg_visible_in_snapshot(e.xid, r.window_from) then 'delivered'
+               when pg_visible_in_snapshot(e.xid, r.window_to) and e.seq <= r.after_seq then 'delivered'
+               else 'pending'
+           end as status,
+           p.reason
+      from events e
+      left join relays r on true
+      left join lateral (select state, reason from parked
+                          where name = r.name and seq = e.seq order by state = 'replay' limit 1) p on true;
+end if;
 
-create or replace view lag as
-select r.name,
-       count(e.seq) as pending,
-       min(e.created_at) as oldest_created_at,
-       coalesce(extract(epoch from clock_timestamp() - min(e.created_at)), 0)::double precision as lag_seconds
-  from relays r
-  left join events e
-    on e.seq > r.floor_seq
-   and not pg_visible_in_snapshot(e.xid, r.window_from)
-   and not (r.window_to is not null and e.seq <= r.after_seq and pg_visible_in_snapshot(e.xid, r.window_to))
- group by r.name;
+-- One row a relay name; before a relay has ever run one row without a name, counting all there is.
+if to_regclass(format('%I.lag', current_schema())) is null then
+    create view lag as
+    select r.name,
+           count(e.seq) as pending,
+           min(e.created_at) as oldest_created_at,
+           coalesce(extract(epoch from clock_timestamp() - min(e.created_at)), 0)::double precision as lag_seconds
+      from (select) one
+      left join relays r on true
+      left join events e
+        on e.seq > coalesce(r.floor_seq, 0)
+       and pg_visible_in_snapshot(e.xid, r.window_from) is not true
+       and (e.seq <= r.after_seq and pg_visible_in_snapshot(e.xid, r.window_to)) is not true
+     group by r.name;
+end if;
+
+end $guard$;
+-- +goose StatementEnd
+
+insert into relay_migrations (version) values (1) on conflict do nothing;

@@ -1,0 +1,27 @@
+// Package migrations holds the outbox's schema as plain SQL, embedded.
+//
+// The files run in the order of their names, with goose (internal/migrate does that for `relay migrate up`), with
+// psql or with any other tool. Each of them
+//
+//   - names its tables without a schema: search_path picks it;
+//   - can be run again, also after later files have run, and then changes nothing and waits for nobody;
+//   - goes forward only; a file that was released is never edited, a new one follows it;
+//   - records its version in relay_migrations in its last statement, so that whoever ran it, the record is there.
+//
+// What later files must keep in mind for that: an object that an earlier file makes and a later one changes is made by
+// the earlier one only where it is missing ("create or replace" would undo the change), and an index is looked for
+// before it is made ("create index if not exists" waits for all writers even when it then does nothing).
+package migrations
+
+import "embed"
+
+// FS holds the migrations, one file a version: 0001_outbox.sql and so on. Read only.
+//
+//go:embed *.sql
+var FS embed.FS
+
+// Grants holds what each kind of role needs: grants/writer.sql, grants/relay.sql and grants/consumer.sql. They take the
+// psql variables schema and role, and are not migrations. Read only.
+//
+//go:embed grants/*.sql
+var Grants embed.FS
