@@ -68,14 +68,6 @@ create table if not exists events_5 partition of events for values in (5);
 create table if not exists events_6 partition of events for values in (6);
 create table if not exists events_7 partition of events for values in (7);
 
--- +goose StatementBegin
-do $guard$ begin
-if to_regclass(format('%I.events_by_seq', current_schema())) is null then
-    create index events_by_seq on events (seq);
-end if;
-end $guard$;
--- +goose StatementEnd
-
 -- One row a relay name: the lease and the cursor, in one row so that one row lock decides both.
 create table if not exists relays (
     name              text        primary key,
@@ -123,10 +115,6 @@ create table if not exists parked (
     deliver_at    timestamptz,
     created_at    timestamptz not null
 );
-create unique index if not exists parked_once on parked (name, seq) where state <> 'replay';
-create index if not exists parked_due on parked (name, state, due_at, seq);
-create index if not exists parked_by_key on parked (name, topic, key, seq);
-create index if not exists parked_by_id on parked (id);
 
 -- The books: how many rows of a ring slot are settled and the sum of their seqs, written with the cursor.
 create table if not exists slots (
@@ -145,7 +133,20 @@ create table if not exists inbox (
     received_at timestamptz not null default now(),
     primary key (consumer, message_id)
 );
-create index if not exists inbox_by_age on inbox (received_at);
+
+-- +goose StatementBegin
+do $guard$
+declare
+    home text := quote_ident(current_schema()) || '.';
+begin
+    if to_regclass(home || 'events_by_seq') is null then create index events_by_seq on events (seq); end if;
+    if to_regclass(home || 'parked_once') is null then create unique index parked_once on parked (name, seq) where state <> 'replay'; end if;
+    if to_regclass(home || 'parked_due') is null then create index parked_due on parked (name, state, due_at, seq); end if;
+    if to_regclass(home || 'parked_by_key') is null then create index parked_by_key on parked (name, topic, key, seq); end if;
+    if to_regclass(home || 'parked_by_id') is null then create index parked_by_id on parked (id); end if;
+    if to_regclass(home || 'inbox_by_age') is null then create index inbox_by_age on inbox (received_at); end if;
+end $guard$;
+-- +goose StatementEnd
 
 -- +goose StatementBegin
 do $guard$ begin

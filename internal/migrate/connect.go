@@ -51,6 +51,8 @@ func checkSchemaName(schema string) error {
 		return errors.New("the schema has no name: set [outbox] schema")
 	case len(schema) > 63:
 		return fmt.Errorf("schema %q has %d bytes and PostgreSQL keeps 63: choose a shorter name", schema, len(schema))
+	case schema == "$user":
+		return errors.New(`schema "$user" cannot be used: search_path takes it for the role's name, quoted or not; choose another name`)
 	case strings.HasPrefix(schema, "pg_"):
 		return fmt.Errorf("schema %q begins with pg_, which PostgreSQL keeps for itself: choose another name", schema)
 	case !utf8.ValidString(schema) || strings.ContainsRune(schema, 0):

@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -67,6 +68,11 @@ func up(ctx context.Context, files fs.FS, url, schema string, progress func(Step
 			return provider.UpTo(ctx, source.Version)
 		})
 		if err != nil {
+			// goose's wrapping repeats in its words what ours says.
+			var partial *goose.PartialError
+			if errors.As(err, &partial) {
+				err = partial.Err
+			}
 			return applied, explain(ctx, db, schema, fmt.Errorf("apply migration %s to schema %q: %w", stepName(source.Path), schema, err))
 		}
 		for _, result := range results {
