@@ -1,0 +1,185 @@
+//go:build cgo
+
+package librdkafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// Admin asks about a cluster and creates topics. OpenAdmin makes one. Safe from many goroutines.
+type Admin struct {
+	client *kafka.AdminClient
+	voice  *voice
+	logs   chan struct{} // closed when the last log line was forwarded
+}
+
+// Cluster is what a cluster says of itself.
+type Cluster struct {
+	ID         string
+	Brokers    int
+	Controller int32 // the broker that answers for it; -1 where none is known
+}
+
+// TopicDescription is one topic as `relay check` looks at it. Numbers are 0 and texts empty where the cluster does
+// not let us read the topic's configuration.
+type TopicDescription struct {
+	Name                  string
+	Partitions            int32
+	ReplicationFactor     int // of the partition with the fewest replicas
+	InSyncReplicas        int // of the partition with the fewest in sync
+	MinInSyncReplicas     int
+	UncleanLeaderElection bool
+	MaxMessageBytes       int
+	CleanupPolicy         string
+	ConfigKnown           bool
+	Err                   error // topic trouble: missing, forbidden, …
+}
+
+// TopicSpec is a topic to create. Partitions and ReplicationFactor of 0 take the cluster's default.
+type TopicSpec struct {
+	Name              string
+	Partitions        int
+	ReplicationFactor int
+	Config            map[string]string
+}
+
+// OpenAdmin starts a client for questions. It does not wait for the cluster.
+func OpenAdmin(cfg publisher.Config) (*Admin, error) {
+	if err := checkVersion(); err != nil {
+		return nil, err
+	}
+	settings := kafka.ConfigMap{}
+	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
+		return nil, fmt.Errorf("configure the Kafka client: %w", err)
+	}
+	voice := newVoice(cfg, settings)
+	client, err := kafka.NewAdminClient(&settings)
+	if err != nil {
+		return nil, fmt.Errorf("configure the Kafka client: %s", voice.clean(err.Error()))
+	}
+	a := &Admin{client: client, voice: voice, logs: make(chan struct{})}
+	go func() {
+		defer close(a.logs)
+		voice.follow(client.Logs())
+	}()
+	return a, nil
+}
+
+// Close frees the client.
+func (a *Admin) Close() {
+	a.client.Close()
+	<-a.logs
+}
+
+// Cluster asks the cluster for its id, brokers and controller.
+func (a *Admin) Cluster(ctx context.Context) (Cluster, error) {
+	d, err := a.client.DescribeCluster(ctx, kafka.SetAdminRequestTimeout(answerWithin))
+	if err != nil {
+		return Cluster{}, fmt.Errorf("ask the cluster about itself: %w", notAnswered(err))
+	}
+	c := Cluster{Brokers: len(d.Nodes), Controller: -1}
+	if d.ClusterID != nil {
+		c.ID = *d.ClusterID
+	}
+	if d.Controller != nil {
+		c.Controller = int32(d.Controller.ID)
+	}
+	return c, nil
+}
+
+// Describe asks for topics, in the order of names. What is wrong with one topic stands in its Err.
+func (a *Admin) Describe(ctx context.Context, names []string) ([]TopicDescription, error) {
+	result := make([]TopicDescription, len(names))
+	var asked []string
+	for i, name := range names {
+		result[i] = TopicDescription{Name: name}
+		if legal(name) {
+			asked = append(asked, name)
+		} else {
+			result[i].Err = publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes")
+		}
+	}
+	if len(asked) == 0 {
+		return result, nil
+	}
+	found, err := describe(ctx, a.client, asked)
+	if err != nil {
+		return nil, err
+	}
+	for i := range result {
+		if d, ok := found[result[i].Name]; ok {
+			result[i] = d.forCheck()
+		}
+	}
+	return result, nil
+}
+
+func (d description) forCheck() TopicDescription {
+	t := TopicDescription{
+		Name: d.name, Partitions: int32(len(d.partitions)), Err: d.err,
+		ConfigKnown: d.config != nil, CleanupPolicy: d.config["cleanup.policy"],
+		UncleanLeaderElection: d.config["unclean.leader.election.enable"] == "true",
+	}
+	t.MinInSyncReplicas, _ = strconv.Atoi(d.config["min.insync.replicas"])
+	t.MaxMessageBytes, _ = strconv.Atoi(d.config["max.message.bytes"])
+	for i, p := range d.partitions {
+		if i == 0 || len(p.Replicas) < t.ReplicationFactor {
+			t.ReplicationFactor = len(p.Replicas)
+		}
+		if i == 0 || len(p.Isr) < t.InSyncReplicas {
+			t.InSyncReplicas = len(p.Isr)
+		}
+	}
+	return t
+}
+
+// CreateTopics creates those that are missing and leaves the others as they are. created are the names that were
+// not there. The error names each topic that could not be created.
+func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) (created []string, err error) {
+	if len(specs) == 0 {
+		return nil, nil
+	}
+	wanted := make([]kafka.TopicSpecification, len(specs))
+	for i, s := range specs {
+		if !legal(s.Name) {
+			return nil, fmt.Errorf("create topic %q: %w", s.Name,
+				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
+		}
+		wanted[i] = kafka.TopicSpecification{
+			Topic: s.Name, NumPartitions: orDefault(s.Partitions), ReplicationFactor: orDefault(s.ReplicationFactor),
+			Config: s.Config,
+		}
+	}
+	results, err := a.client.CreateTopics(ctx, wanted, kafka.SetAdminRequestTimeout(answerWithin),
+		kafka.SetAdminOperationTimeout(answerWithin))
+	if err != nil {
+		return nil, fmt.Errorf("create topics: %w", notAnswered(err))
+	}
+	var failed []error
+	for _, r := range results {
+		switch r.Error.Code() {
+		case kafka.ErrNoError:
+			created = append(created, r.Topic)
+		case kafka.ErrTopicAlreadyExists:
+		default:
+			failed = append(failed, fmt.Errorf("create topic %s: %w", r.Topic,
+				asError(r.Error).With(a.voice.clean(r.Error.String()))))
+		}
+	}
+	return created, errors.Join(failed...)
+}
+
+// orDefault is -1, "the cluster's default", for 0.
+func orDefault(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}

@@ -1,0 +1,70 @@
+//go:build cgo
+
+package librdkafka
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// pingStep bounds one question of Ping: it cannot be cut, so it is asked again and again.
+const pingStep = 500 * time.Millisecond
+
+// Ping says whether the cluster answers, within ctx. publisher.Class of the error is authentication where the brokers
+// refuse us (asking again will not help), transport where they cannot be reached, configuration where librdkafka does
+// not take the configuration.
+func Ping(ctx context.Context, cfg publisher.Config) error {
+	if err := checkVersion(); err != nil {
+		return err
+	}
+	settings := kafka.ConfigMap{"go.events.channel.size": eventBuffer, "go.produce.channel.size": 0}
+	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
+		return err
+	}
+	voice := newVoice(cfg, settings)
+	client, err := kafka.NewProducer(&settings)
+	if err != nil {
+		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+voice.clean(err.Error()))
+	}
+	defer client.Close()
+
+	where := strings.Join(cfg.Brokers, ",")
+	last := publisher.NewError(publisher.ClassTransport, "no answer")
+	for ctx.Err() == nil {
+		step := pingStep
+		if until, ok := ctx.Deadline(); ok {
+			step = max(time.Millisecond, min(step, time.Until(until)))
+		}
+		if _, err := client.GetMetadata(nil, false, int(step/time.Millisecond)); err == nil {
+			return nil
+		}
+		for pending := true; pending; {
+			select {
+			case event := <-client.Events():
+				last = worse(last, event, voice)
+			case <-client.Logs(): // the events say the same; unread, it would fill up
+			default:
+				pending = false
+			}
+		}
+		if last.Class() == publisher.ClassAuthentication {
+			break
+		}
+	}
+	return fmt.Errorf("reach the Kafka brokers %s: %w", where, last)
+}
+
+// worse keeps the error that says most about why no broker answers.
+func worse(last *publisher.Error, event kafka.Event, voice *voice) *publisher.Error {
+	e, ok := event.(kafka.Error)
+	if !ok || e.Code() == kafka.ErrAllBrokersDown && last.Code() != 0 {
+		return last
+	}
+	return asError(e).With(voice.clean(e.String()))
+}

@@ -1,0 +1,112 @@
+//go:build cgo
+
+package librdkafka
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/outboxrelay/relay/internal/mutant"
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// reported is where a report is booked.
+type reported struct {
+	lane  *lane
+	topic *sending
+}
+
+// read takes librdkafka's events until the client is closed. It is the only caller of Reports.
+func (p *Producer) read() {
+	var at laneKey // the lane of the report before: reports of one batch come together
+	var to reported
+	for event := range p.client.Events() {
+		switch e := event.(type) {
+		case *kafka.Message:
+			if key := (laneKey{*e.TopicPartition.Topic, e.TopicPartition.Partition}); key != at {
+				at = key
+				found, _ := p.lanes.Load(key)
+				to = found.(reported)
+			}
+			p.report(e, to)
+		case kafka.Error:
+			p.trouble(e)
+		case *kafka.Stats:
+			p.stats.take(e.String())
+		}
+	}
+}
+
+// report books the outcome of one record and passes it on.
+func (p *Producer) report(m *kafka.Message, to reported) {
+	err := outcome(m)
+	if err == nil {
+		to.lane.open.Store(true)
+	} else {
+		p.die(err) // first, so that nothing is handed over between
+	}
+	to.lane.unacked.Add(-1)
+	to.topic.unacked.Add(-1)
+	if err == nil {
+		p.reports.Acked(m.Opaque, m.TopicPartition.Partition, int64(m.TopicPartition.Offset))
+	} else {
+		p.reports.Failed(m.Opaque, err)
+	}
+	p.leave()
+}
+
+// outcome is nil for a record that Kafka stored and said where.
+func outcome(m *kafka.Message) *publisher.Error {
+	if m.TopicPartition.Error != nil {
+		return asError(m.TopicPartition.Error)
+	}
+	if m.TopicPartition.Offset < 0 && !mutant.On("ack-without-offset") {
+		return publisher.NewError(publisher.ClassNoOffset,
+			"the broker said success and no offset, which proves nothing")
+	}
+	return nil
+}
+
+// leave counts a record out and wakes who waits for that.
+func (p *Producer) leave() {
+	if p.inFlight.Add(-1) == 0 && p.closing.Load() {
+		p.drainOnce.Do(func() { close(p.drained) })
+	}
+	if p.waiting.Load() {
+		select {
+		case p.ring <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// trouble is an error of the client as a whole.
+func (p *Producer) trouble(e kafka.Error) {
+	err := asError(e).With(p.voice.clean(e.String()))
+	if e.IsFatal() || publisher.Fatal(err) {
+		p.log.Error("kafka producer cannot go on and is replaced", "class", err.Class(), "error", err)
+		p.die(err)
+		return
+	}
+	p.voice.say(slog.LevelWarn, err.Class(), "kafka client has trouble and tries again", "class", err.Class(),
+		"error", err.Error())
+}
+
+// asError gives an error of the binding our classes.
+func asError(err error) *publisher.Error {
+	var ours *publisher.Error
+	if errors.As(err, &ours) {
+		return ours
+	}
+	var theirs kafka.Error
+	if errors.As(err, &theirs) {
+		ours = publisher.FromCode(int(theirs.Code()))
+		if theirs.IsFatal() {
+			ours = ours.Ends()
+		}
+		return ours
+	}
+	return publisher.NewError(publisher.ClassUnknown, err.Error())
+}

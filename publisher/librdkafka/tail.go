@@ -1,0 +1,160 @@
+//go:build cgo
+
+package librdkafka
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// tailStep bounds how long Tail notices that ctx is over.
+const tailStep = 100 * time.Millisecond
+
+// TailOptions say what to read.
+type TailOptions struct {
+	Topics        []string
+	FromBeginning bool   // else what comes after Started
+	Limit         int    // records; 0 is no limit
+	Started       func() // called once, when the positions are fixed; may be nil
+}
+
+// TailRecord is one record as a consumer sees it. Its slices belong to the receiver; nil is null.
+type TailRecord struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	Timestamp time.Time
+	Key       []byte
+	Value     []byte
+	Headers   []publisher.Header
+}
+
+// Tail reads topics without a consumer group, committed records only, and gives each to the function, in order
+// within a partition. It ends with nil at the limit, else with the function's error, with ctx's, or with what makes
+// reading impossible. Brokers that go away are waited for.
+func Tail(ctx context.Context, cfg publisher.Config, opts TailOptions, each func(TailRecord) error) error {
+	settings := kafka.ConfigMap{
+		"group.id":                 "relay-tail", // the library wants one; it is never joined
+		"enable.auto.commit":       false,
+		"enable.auto.offset.store": false,
+		"isolation.level":          "read_committed",
+		"auto.offset.reset":        "earliest", // when retention takes a position away
+		"allow.auto.create.topics": false,
+	}
+	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
+		return fmt.Errorf("configure the Kafka consumer: %w", err)
+	}
+	voice := newVoice(cfg, settings)
+	consumer, err := kafka.NewConsumer(&settings)
+	if err != nil {
+		return fmt.Errorf("configure the Kafka consumer: %s", voice.clean(err.Error()))
+	}
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		voice.follow(consumer.Logs())
+	}()
+	defer func() {
+		_ = consumer.Close()
+		<-logged
+	}()
+
+	positions, err := startAt(ctx, consumer, opts)
+	if err != nil {
+		return err
+	}
+	if err := consumer.Assign(positions); err != nil {
+		return fmt.Errorf("read %v: %w", opts.Topics, asError(err))
+	}
+	if opts.Started != nil {
+		opts.Started()
+	}
+	return follow(ctx, consumer, opts.Limit, voice, each)
+}
+
+// follow reads until the limit.
+func follow(ctx context.Context, consumer *kafka.Consumer, limit int, voice *voice, each func(TailRecord) error) error {
+	for n := 0; limit == 0 || n < limit; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		switch e := consumer.Poll(int(tailStep / time.Millisecond)).(type) {
+		case *kafka.Message:
+			if e.TopicPartition.Error != nil {
+				return fmt.Errorf("read %s: %w", *e.TopicPartition.Topic, asError(e.TopicPartition.Error))
+			}
+			if err := each(tailRecord(e)); err != nil {
+				return err
+			}
+			n++
+		case kafka.Error:
+			if err := asError(e).With(voice.clean(e.String())); e.IsFatal() ||
+				err.Class() == publisher.ClassAuthentication || publisher.TopicTrouble(err) {
+				return fmt.Errorf("read: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// startAt are all partitions of the topics with the offsets to begin at.
+func startAt(ctx context.Context, consumer *kafka.Consumer, opts TailOptions) ([]kafka.TopicPartition, error) {
+	admin, err := kafka.NewAdminClientFromConsumer(consumer)
+	if err != nil {
+		return nil, fmt.Errorf("read %v: %w", opts.Topics, err)
+	}
+	for _, name := range opts.Topics {
+		if !legal(name) {
+			return nil, fmt.Errorf("read topic %q: %w", name,
+				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
+		}
+	}
+	found, err := admin.DescribeTopics(ctx, kafka.NewTopicCollectionOfTopicNames(opts.Topics),
+		kafka.SetAdminRequestTimeout(answerWithin))
+	if err != nil {
+		return nil, fmt.Errorf("read %v: %w", opts.Topics, notAnswered(err))
+	}
+	offset := kafka.LatestOffsetSpec
+	if opts.FromBeginning {
+		offset = kafka.EarliestOffsetSpec
+	}
+	wanted := map[kafka.TopicPartition]kafka.OffsetSpec{}
+	for _, t := range found.TopicDescriptions {
+		if t.Error.Code() != kafka.ErrNoError {
+			return nil, fmt.Errorf("read topic %s: %w", t.Name, asError(t.Error))
+		}
+		for _, p := range t.Partitions {
+			wanted[kafka.TopicPartition{Topic: &t.Name, Partition: int32(p.Partition)}] = offset
+		}
+	}
+	// Fixed now and not at the first fetch, so that what is written after Started is seen.
+	ends, err := admin.ListOffsets(ctx, wanted, kafka.SetAdminRequestTimeout(answerWithin))
+	if err != nil {
+		return nil, fmt.Errorf("ask for the ends of %v: %w", opts.Topics, notAnswered(err))
+	}
+	var positions []kafka.TopicPartition
+	for tp, end := range ends.ResultInfos {
+		if end.Error.Code() != kafka.ErrNoError {
+			return nil, fmt.Errorf("ask for the end of %s[%d]: %w", *tp.Topic, tp.Partition, asError(end.Error))
+		}
+		positions = append(positions, kafka.TopicPartition{Topic: tp.Topic, Partition: tp.Partition, Offset: end.Offset})
+	}
+	return positions, nil
+}
+
+func tailRecord(m *kafka.Message) TailRecord {
+	r := TailRecord{
+		Topic: *m.TopicPartition.Topic, Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset),
+		Timestamp: m.Timestamp, Key: m.Key, Value: m.Value,
+	}
+	for _, h := range m.Headers {
+		r.Headers = append(r.Headers, publisher.Header{Key: h.Key, Value: h.Value})
+	}
+	return r
+}
+
