@@ -1,0 +1,22 @@
+// Package relay is the process that brings events from the outbox to Kafka: it leads or follows, and while it leads
+// it runs one session after the other.
+//
+//	              lease free                    any doubt
+//	following ───────────────► leading ─────► session ──────► session …
+//	    ▲                         │   one term: one epoch        │
+//	    └── lease lost, trust over┴── stop: drain, settle, release
+//
+// A session is one epoch's work on one reader connection, one settler connection and one producer. Its two halves:
+//
+//	feed    reads pages of a window and hands each row to Kafka's client, or parks it   (feed.go, judge.go, record.go)
+//	settle  moves the cursor behind the longest prefix of batches that Kafka has acked  (settle.go)
+//
+// Between them stands the ledger (ledger.go): batches of rows in the order of reading, each with counters and one
+// small ticket a row. No row is kept. Whatever is in doubt ends the session; the next one reads from the cursor row.
+// What a session leaves to the next one of the same process is in memory.go: which rows behind the cursor were acked
+// (they are not sent again) and which were refused.
+//
+// What this package promises: an event is settled only after Kafka acked it with an offset, or in the statement that
+// parks it; nothing is sent while the lease could be another's by the time the record expires. What it does not
+// promise: that a crash, a fail-over or a fault of the broker leaves no second copy of what was in flight.
+package relay

@@ -1,0 +1,238 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
+)
+
+const (
+	// pageRows is what one page query reads at most.
+	pageRows = 5000
+	// maxRowsInFlight stays below the Kafka client's queue. More is slower: the CPU's caches no longer hold it.
+	maxRowsInFlight = 10_000
+	// patience is how long a row may wait for room while its query is open: an open query pins xmin.
+	patience = time.Second
+)
+
+// feed reads windows and sends their rows until stop ends, then returns nil.
+type feed struct {
+	reader   *store.Reader
+	producer publisher.Producer
+	ledger   *ledger
+	judge    *judge
+	maker    *recordMaker
+	memory   *memory
+	waiter   *waiter
+	trust    *trust
+	anchors  *store.Anchors
+	fresh    <-chan store.Anchor // from settle
+	cursor   store.Cursor
+	budget   int64
+	hold     time.Duration // how much trust must be left when a record is handed over
+	batch    *batch        // being filled
+}
+
+func (f *feed) run(ctx, stop context.Context) error {
+	f.batch = f.ledger.begin()
+	for ctx.Err() == nil && stop.Err() == nil {
+		f.takeAnchors()
+		f.judge.nextPage()
+		page, err := f.reader.Read(ctx, f.cursor, f.anchors, pageRows, func(row *store.Row) error {
+			return f.row(ctx, stop, row)
+		})
+		if err != nil {
+			return err
+		}
+		f.cursor = page.Next
+		if !f.batch.empty() {
+			f.closeBatch(f.cursor)
+		}
+		if page.Rows > 0 {
+			if err := f.waiter.wake(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if f.cursor.Open {
+			// Not one row found room within our patience. Without an open query we can wait for it as long as it takes.
+			f.waitForRoom(ctx, stop)
+			continue
+		}
+		if err := f.waiter.wait(ctx, stop, page.Quiet); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// takeAnchors enters what settling has learnt, and forgets what no window can ask for any more.
+func (f *feed) takeAnchors() {
+	for {
+		select {
+		case a := <-f.fresh:
+			f.anchors.Add(a)
+		default:
+			f.anchors.Forget(f.cursor.From.Xmin)
+			return
+		}
+	}
+}
+
+// row does what is to be done with one row: send it, park it, or count it as sent by an earlier session.
+func (f *feed) row(ctx, stop context.Context, row *store.Row) error {
+	size := row.Size()
+	if !f.room(size) && !f.await(ctx, stop, patience, func() bool { return f.room(size) }) {
+		return store.ErrStop
+	}
+	if stop.Err() != nil {
+		return store.ErrStop
+	}
+	if err := f.dispatch(ctx, row, size); err != nil {
+		return err
+	}
+	f.batch.settled.Books.Count(row.Slot, row.Seq)
+	f.batch.bytes += size
+	if f.batch.full() {
+		f.closeBatch(f.reader.Behind(row))
+	}
+	return nil
+}
+
+func (f *feed) dispatch(ctx context.Context, row *store.Row, size int64) error {
+	key := rowKey{row.Seq, row.ID}
+	if f.memory.recall(key) {
+		f.batch.tickets = append(f.batch.tickets, ticket{batch: f.batch, key: key, fate: acked})
+		return nil
+	}
+	topic, err := f.judge.topic(ctx, row.Topic)
+	if err != nil {
+		return err
+	}
+	if v := f.judge.early(row, topic, time.Now()); v != send {
+		f.park(row, topic.name, v)
+		return nil
+	}
+	record, err := f.maker.make(row, topic.name)
+	if err != nil {
+		f.park(row, topic.name, verdict{state: Dead, reason: "invalid_headers: " + err.Error()})
+		return nil
+	}
+	if v := f.judge.late(record, topic); v != send {
+		f.park(row, topic.name, v)
+		return nil
+	}
+	if f.memory.suspect(key) {
+		return f.sendAlone(ctx, row, record, topic, size)
+	}
+	return f.send(ctx, row, record, topic, size, false)
+}
+
+func (f *feed) park(row *store.Row, topic string, v verdict) {
+	f.judge.blocked.parked(topic, row.Key, v.state)
+	f.batch.settled.Parked = append(f.batch.settled.Parked,
+		store.Parked{Slot: row.Slot, Seq: row.Seq, State: v.state, Reason: v.reason, Due: v.due})
+}
+
+// send hands a record to the producer, or parks its row when the producer says that this cannot be.
+func (f *feed) send(ctx context.Context, row *store.Row, record *publisher.Record, topic *topicState, size int64, alone bool) error {
+	if err := f.awaitTrust(ctx); err != nil {
+		return err
+	}
+	t := f.ledger.issue(f.batch, rowKey{row.Seq, row.ID}, size, topic)
+	t.alone = alone
+	err := f.producer.Send(ctx, record, t)
+	if err == nil {
+		return nil
+	}
+	f.ledger.withdraw(t)
+	switch {
+	case publisher.TopicTrouble(err):
+		topic.trouble = publisher.Reason(err)
+		f.park(row, topic.name, verdict{state: Held, reason: topic.trouble})
+		return nil
+	case publisher.Rejected(err):
+		f.park(row, topic.name, verdict{state: Dead, reason: publisher.Reason(err)})
+		return nil
+	}
+	return fmt.Errorf("send to topic %q: %w", topic.name, err)
+}
+
+// sendAlone sends a record that was refused together with others, with nothing else in flight. If it is refused
+// again, the report ends the session and condemns the row.
+func (f *feed) sendAlone(ctx context.Context, row *store.Row, record *publisher.Record, topic *topicState, size int64) error {
+	idle := func() bool { return f.ledger.rows.Load() == 0 }
+	if !f.await(ctx, ctx, time.Hour, idle) {
+		return context.Cause(ctx)
+	}
+	if err := f.send(ctx, row, record, topic, size, true); err != nil {
+		return err
+	}
+	if !f.await(ctx, ctx, time.Hour, idle) {
+		return context.Cause(ctx)
+	}
+	if ctx.Err() == nil {
+		delete(f.memory.suspects, rowKey{row.Seq, row.ID})
+	}
+	return context.Cause(ctx)
+}
+
+// closeBatch queues the batch for settling with the cursor at c, and begins the next.
+func (f *feed) closeBatch(c store.Cursor) {
+	b := f.batch
+	b.settled.Cursor = c
+	b.settled.Floor = f.anchors.Floor(c.From.Xmin)
+	b.settled.Newest = f.anchors.Newest()
+	f.ledger.close(b)
+	f.batch = f.ledger.begin()
+}
+
+// room says whether a row of this size may be in flight besides what is. One row always may.
+func (f *feed) room(size int64) bool {
+	rows := f.ledger.rows.Load()
+	return rows == 0 || (rows < maxRowsInFlight && f.ledger.bytes.Load()+size <= f.budget)
+}
+
+func (f *feed) waitForRoom(ctx, stop context.Context) {
+	f.await(ctx, stop, time.Hour, func() bool { return f.ledger.bytes.Load() <= f.budget/2 })
+}
+
+// await waits until ok, at most for limit, and gives up when ctx or stop ends. It says whether ok came true.
+func (f *feed) await(ctx, stop context.Context, limit time.Duration, ok func() bool) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for !ok() {
+		select {
+		case <-f.ledger.freed:
+		case <-timer.C:
+			return ok()
+		case <-ctx.Done():
+			return false
+		case <-stop.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// errTrustOver ends a session whose lease could not be renewed in time.
+var errTrustOver = errors.New("the lease could not be renewed in time")
+
+// awaitTrust waits until a record may be handed over: by the time it expires in the client, the lease must still be
+// ours.
+func (f *feed) awaitTrust(ctx context.Context) error {
+	for f.trust.left() <= f.hold {
+		if f.trust.left() <= 0 {
+			return errTrustOver
+		}
+		sleep(ctx, 10*time.Millisecond)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package relay
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/mutant"
+	"github.com/outboxrelay/relay/internal/store"
+)
+
+// A batch is closed at this many rows or bytes, or where a page ends: the smallest step of the cursor.
+const (
+	batchRows  = 1000
+	batchBytes = 4 << 20
+)
+
+// rowKey names a row beyond doubt: a promoted standby may hand out a seq again, for an event with another id.
+type rowKey struct {
+	seq int64
+	id  [16]byte
+}
+
+// ticket is what the producer carries with a record and gives back with its report.
+type ticket struct {
+	batch *batch
+	key   rowKey
+	size  int64
+	topic *topicState
+	alone bool // sent with nothing else in flight
+	fate  fate // written by the report goroutine, read after the producer is closed
+}
+
+type fate uint8
+
+const (
+	waiting fate = iota
+	acked
+	rejected // Kafka would not take the record, or the batch it was in
+	failed
+)
+
+// batch is a run of rows in the order of reading. Feed fills it, reports count it down, settle takes it away.
+type batch struct {
+	// open is the number of reports awaited, plus one while the batch is being filled.
+	open    atomic.Int64
+	tickets []ticket // never grows beyond its capacity: reports hold pointers into it
+	bytes   int64
+	settled store.Settlement
+}
+
+func (b *batch) reset() {
+	b.open.Store(1)
+	b.tickets = b.tickets[:0]
+	b.bytes = 0
+	parked := b.settled.Parked[:0]
+	b.settled = store.Settlement{Parked: parked}
+}
+
+func (b *batch) full() bool {
+	return len(b.tickets)+len(b.settled.Parked) >= batchRows || b.bytes >= batchBytes
+}
+
+func (b *batch) empty() bool { return b.settled.Books.Rows() == 0 }
+
+// ledger is what is between reading and settling. One goroutine feeds it, one reports, one settles.
+type ledger struct {
+	mu    sync.Mutex
+	queue []*batch // closed batches, in the order of reading
+	free  []*batch
+
+	rows, bytes atomic.Int64  // in flight
+	freed       chan struct{} // a report came: there may be room
+	done        chan struct{} // a batch may be complete
+	lastAck     atomic.Int64  // Unix nanoseconds, 0 = never
+}
+
+func newLedger() *ledger {
+	return &ledger{freed: make(chan struct{}, 1), done: make(chan struct{}, 1)}
+}
+
+// begin gives an empty batch to fill.
+func (l *ledger) begin() *batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var b *batch
+	if n := len(l.free); n > 0 {
+		b, l.free = l.free[n-1], l.free[:n-1]
+	} else {
+		b = &batch{tickets: make([]ticket, 0, batchRows)}
+	}
+	b.reset()
+	return b
+}
+
+// issue makes the ticket of a row that is about to be sent, and counts it as in flight.
+func (l *ledger) issue(b *batch, key rowKey, size int64, topic *topicState) *ticket {
+	b.tickets = append(b.tickets, ticket{batch: b, key: key, size: size, topic: topic})
+	b.open.Add(1)
+	l.rows.Add(1)
+	l.bytes.Add(size)
+	return &b.tickets[len(b.tickets)-1]
+}
+
+// withdraw takes back the newest ticket: its row was not sent.
+func (l *ledger) withdraw(t *ticket) {
+	b := t.batch
+	size := t.size
+	b.tickets = b.tickets[:len(b.tickets)-1]
+	b.open.Add(-1)
+	l.rows.Add(-1)
+	l.bytes.Add(-size)
+}
+
+// close says where the cursor stands behind the batch, and queues it for settling.
+func (l *ledger) close(b *batch) {
+	l.mu.Lock()
+	l.queue = append(l.queue, b)
+	l.mu.Unlock()
+	if b.open.Add(-1) == 0 || mutant.On("settle-before-ack") {
+		signal(l.done)
+	}
+}
+
+// ack counts a report that proves the record stored. Called by the report goroutine: it must not block.
+func (l *ledger) ack(t *ticket) {
+	t.fate = acked
+	l.lastAck.Store(time.Now().UnixNano())
+	l.leave(t)
+	if t.batch.open.Add(-1) == 0 || mutant.On("highest-ack") {
+		signal(l.done)
+	}
+}
+
+// fail counts a report that proves nothing. The batch stays open for good: the session is over.
+func (l *ledger) fail(t *ticket, f fate) {
+	t.fate = f
+	l.leave(t)
+}
+
+func (l *ledger) leave(t *ticket) {
+	l.bytes.Add(-t.size)
+	l.rows.Add(-1)
+	signal(l.freed)
+}
+
+// take removes the longest prefix of complete batches. The caller gives them back with recycle.
+func (l *ledger) take(into []*batch) []*batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(l.queue) && (l.queue[n].open.Load() == 0 || mutant.On("settle-before-ack")) {
+		n++
+	}
+	if mutant.On("highest-ack") {
+		for i, b := range l.queue {
+			if b.open.Load() == 0 {
+				n = i + 1
+			}
+		}
+	}
+	into = append(into[:0], l.queue[:n]...)
+	l.queue = append(l.queue[:0], l.queue[n:]...)
+	return into
+}
+
+func (l *ledger) recycle(batches []*batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range batches {
+		if b.open.Load() == 0 {
+			l.free = append(l.free, b)
+		}
+	}
+}
+
+// settledAll says whether nothing is queued.
+func (l *ledger) settledAll() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) == 0
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

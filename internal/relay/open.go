@@ -1,0 +1,85 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/outboxrelay/relay/internal/store"
+)
+
+// open connects to both sides in the order of protocol §7: the lease is ours already, so the cursor that is read here
+// is the newest there is.
+func (s *session) open(ctx context.Context) error {
+	names := store.In(s.Schema)
+	conn, err := store.Connect(ctx, s.Postgres, "relay "+s.Name+" reader")
+	if err != nil {
+		return err
+	}
+	if s.reader, err = store.NewReader(ctx, conn, names); err != nil {
+		return err
+	}
+	if s.identity, err = store.Identify(ctx, conn, names); err != nil {
+		return err
+	}
+	settling, err := store.Connect(ctx, s.Postgres, "relay "+s.Name+" settler")
+	if err != nil {
+		return err
+	}
+	s.settler = store.NewSettler(settling, names, s.Name, s.epoch)
+	other, err := store.Identify(ctx, settling, names)
+	if err != nil {
+		return err
+	}
+	if other != s.identity {
+		return fmt.Errorf("two connections reach two servers: timelines %d and %d of systems %s and %s",
+			s.identity.Timeline, other.Timeline, s.identity.System, other.System)
+	}
+	position, err := store.ReadPosition(ctx, conn, names, s.Name, s.epoch, s.identity)
+	if err != nil {
+		return err
+	}
+	waiter, err := s.waiterFor(ctx)
+	if err != nil {
+		return err
+	}
+	s.memory = s.memory.of(s.identity)
+	blocked := newBlocked(s.SkipDead)
+	s.ledger, s.findings = newLedger(), newFindings()
+	if s.producer, err = s.Open(s); err != nil {
+		return fmt.Errorf("open the Kafka client: %w", err)
+	}
+	anchors := make(chan store.Anchor, 64)
+	s.feed = &feed{
+		reader: s.reader, producer: s.producer, ledger: s.ledger, memory: s.memory, trust: s.trust,
+		judge: &judge{allow: s.Allow, compressed: s.Compressed, producer: s.producer, memory: s.memory,
+			blocked: blocked, topics: map[string]*topicState{}},
+		maker: newRecordMaker(s.Headers, s.RowTimestamp), waiter: waiter,
+		anchors: position.Anchors, cursor: position.Cursor, fresh: anchors,
+		budget: s.MaxInFlight, hold: MessageTimeout(s.LeaseTTL),
+	}
+	s.settle = &settle{settler: s.settler, ledger: s.ledger, fresh: anchors, settled: s.state.settled}
+	s.Log.Info("session began", "epoch", s.epoch, "cursor", position.Cursor.String(), "wake", waiter.mode())
+	return nil
+}
+
+// waiterFor chooses how to wait: listen where that is asked for or safe, else poll.
+func (s *session) waiterFor(ctx context.Context) (*waiter, error) {
+	w := &waiter{least: s.PollLeast, most: s.PollMost}
+	if s.Wake == "poll" {
+		return w, nil
+	}
+	usable, err := store.Usable(ctx, s.reader.Conn())
+	if err != nil {
+		return nil, err
+	}
+	if !usable && s.Wake == "auto" {
+		return w, nil
+	}
+	w.bell, err = store.NewDoorbell(ctx, s.reader.Conn(), s.identity)
+	if err != nil && s.Wake == "auto" && s.reader.Conn().Ping(ctx) == nil {
+		s.Log.Info("polling, because listening does not work here", "error", err)
+		w.bell = nil
+		return w, nil
+	}
+	return w, err
+}

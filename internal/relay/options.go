@@ -1,0 +1,44 @@
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// Options are what a Relay needs. Every field has to be set.
+type Options struct {
+	Postgres store.ConnString
+	Schema   string
+	Name     string // one lease and one cursor per name
+	Holder   string // this process, unlike any other
+	Wake     string // auto, listen or poll
+
+	LeaseTTL     time.Duration
+	MaxInFlight  int64 // bytes
+	DrainTimeout time.Duration
+	PollLeast    time.Duration
+	PollMost     time.Duration
+
+	Headers      HeaderNames
+	RowTimestamp bool     // Kafka's timestamp is the row's, not the time of publishing
+	Compressed   bool     // records are compressed, so their plain size proves nothing
+	Allow        []string // patterns of topics that may be written
+	SkipDead     bool     // a dead event does not hold back its key
+
+	// Open makes a producer that reports to r; it may return before a broker has answered.
+	Open func(r publisher.Reports) (publisher.Producer, error)
+	// Ping says whether the cluster can be reached.
+	Ping func(ctx context.Context) error
+
+	Log *slog.Logger
+}
+
+// ProducerLimits are what a producer for these options must be able to queue: more than the relay ever has in flight.
+func (o *Options) ProducerLimits() (records int, bytes int64) {
+	const oneLargeRow = 1 << 30 // a row beyond the budget goes alone
+	return 2 * maxRowsInFlight, o.MaxInFlight + oneLargeRow
+}

@@ -1,0 +1,225 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// followEvery is how often a follower looks whether the lease is free.
+const followEvery = 500 * time.Millisecond
+
+// Relay leads or follows until it is told to stop.
+type Relay struct {
+	Options
+	state *State
+}
+
+// New makes a relay that does nothing before Run.
+func New(o Options) *Relay { return &Relay{Options: o, state: newState()} }
+
+// State is what the relay tells about itself, at any time.
+func (r *Relay) State() *State { return r.state }
+
+// Run leads and follows until stop ends; then it finishes what is in flight, gives the lease up and returns nil. When
+// ctx ends it cuts: what was in flight is delivered again by the next leader. Servers that are away, or not ready, are
+// waited for without end.
+func (r *Relay) Run(ctx, stop context.Context) error {
+	down := newOutage(r.Log, "PostgreSQL")
+	wait := newBackoff(100*time.Millisecond, 5*time.Second)
+	for ctx.Err() == nil && stop.Err() == nil {
+		err := r.follow(ctx, stop, func() { down.over(); wait.reset() })
+		if err != nil && stop.Err() == nil && ctx.Err() == nil {
+			down.is(err)
+			wait.pause(stop)
+		}
+	}
+	return nil
+}
+
+// follow holds one connection for the lease and leads whenever the lease is free.
+func (r *Relay) follow(ctx, stop context.Context, reached func()) error {
+	lease, err := r.openLease(stop)
+	if err != nil {
+		return err
+	}
+	defer func() { lease.Close() }()
+	following := false
+	for stop.Err() == nil {
+		asked := time.Now()
+		epoch, ok, err := lease.Acquire(stop)
+		if err != nil {
+			return err
+		}
+		reached()
+		if ok {
+			following = false
+			if lease, err = r.lead(ctx, stop, lease, epoch, asked); err != nil {
+				return err
+			}
+			continue
+		}
+		if !following {
+			following = true
+			holder, _ := lease.Holder(stop)
+			r.Log.Info("following", "leader", holder)
+		}
+		sleep(stop, followEvery)
+	}
+	return nil
+}
+
+func (r *Relay) openLease(ctx context.Context) (*store.Lease, error) {
+	conn, err := store.Connect(ctx, r.Postgres, "relay "+r.Name+" lease")
+	if err != nil {
+		return nil, err
+	}
+	names := store.In(r.Schema)
+	if _, err := store.Identify(ctx, conn, names); err != nil {
+		_ = conn.Close(ctx)
+		return nil, err
+	}
+	return store.NewLease(conn, names, r.Name, r.Holder, r.LeaseTTL), nil
+}
+
+// lead runs one term: sessions, one after the other, while the lease is renewed. It gives back the lease's connection,
+// which may be a new one.
+func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64, asked time.Time) (*store.Lease, error) {
+	trust := newTrust()
+	trust.renewed(asked, r.LeaseTTL)
+	r.state.lead(epoch)
+	r.Log.Info("leading", "epoch", epoch)
+	termCtx, end := context.WithCancelCause(ctx)
+	renewed := make(chan *store.Lease, 1)
+	go func() {
+		l, err := r.renew(termCtx, lease, epoch, trust)
+		end(err)
+		renewed <- l
+	}()
+	r.sessions(termCtx, stop, epoch, trust)
+	lost := context.Cause(termCtx)
+	end(nil)
+	lease = <-renewed
+	r.state.follow()
+	if lost != nil && ctx.Err() == nil {
+		r.Log.Warn("stepping down", "epoch", epoch, "error", lost)
+		return lease, nil
+	}
+	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := lease.Release(releaseCtx, epoch); err != nil {
+		return lease, err
+	}
+	r.Log.Info("lease released", "epoch", epoch)
+	return lease, nil
+}
+
+// renew keeps the lease until ctx ends, over reconnections if need be, and fails when it is lost or can no longer be
+// trusted.
+func (r *Relay) renew(ctx context.Context, lease *store.Lease, epoch int64, trust *trust) (*store.Lease, error) {
+	every := renewEvery(r.LeaseTTL)
+	for {
+		sleep(ctx, every)
+		if ctx.Err() != nil {
+			return lease, nil
+		}
+		asked := time.Now()
+		err := r.renewOnce(ctx, lease, epoch, trust.left())
+		switch {
+		case err == nil:
+			trust.renewed(asked, r.LeaseTTL)
+			continue
+		case errors.Is(err, store.ErrFenced):
+			return lease, err
+		case trust.left() <= 0:
+			return lease, fmt.Errorf("%w: %w", errTrustOver, err)
+		case ctx.Err() != nil:
+			return lease, nil
+		}
+		lease.Close()
+		again, openErr := r.reopenLease(ctx, trust)
+		if openErr != nil {
+			return lease, openErr
+		}
+		lease = again
+	}
+}
+
+func (r *Relay) renewOnce(ctx context.Context, lease *store.Lease, epoch int64, left time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, max(left, time.Millisecond))
+	defer cancel()
+	return lease.Renew(ctx, epoch)
+}
+
+// reopenLease tries to get a new connection for as long as the lease can be trusted.
+func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, error) {
+	wait := newBackoff(50*time.Millisecond, time.Second)
+	for {
+		lease, err := r.openLease(ctx)
+		if err == nil {
+			return lease, nil
+		}
+		if ctx.Err() != nil || trust.left() <= 0 {
+			return nil, fmt.Errorf("%w: %w", errTrustOver, err)
+		}
+		wait.pause(ctx)
+	}
+}
+
+// sessions runs sessions until ctx or stop ends. Each starts from the cursor row.
+func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
+	postgres, kafka := newOutage(r.Log, "PostgreSQL"), newOutage(r.Log, "Kafka")
+	wait := newBackoff(50*time.Millisecond, 5*time.Second)
+	var remembered *memory
+	for ctx.Err() == nil && stop.Err() == nil {
+		if err := r.Ping(stop); err != nil {
+			if stop.Err() == nil {
+				kafka.is(err)
+				wait.pause(stop)
+			}
+			continue
+		}
+		kafka.over()
+		began := time.Now()
+		s := &session{Options: &r.Options, state: r.state, epoch: epoch, trust: trust, memory: remembered}
+		err := s.run(ctx, stop)
+		remembered = s.memory
+		if errors.Is(err, errDrained) || errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
+			return
+		}
+		switch {
+		case s.ledger == nil && publisher.Class(err) == publisher.ClassUnknown:
+			postgres.is(err) // it never began
+		default:
+			r.Log.Warn("session ended", "epoch", epoch, "reason", reason(err), "error", err)
+		}
+		if s.ledger != nil {
+			postgres.over()
+		}
+		if time.Since(began) > 10*time.Second {
+			wait.reset()
+		}
+		wait.pause(stop)
+	}
+}
+
+// reason is the word for a session's end in metrics.
+func reason(err error) string {
+	switch {
+	case err == nil:
+		return "none"
+	case errors.Is(err, errDrained):
+		return "drained"
+	case errors.Is(err, store.ErrFenced):
+		return "fenced"
+	case errors.Is(err, errTrustOver):
+		return "trust_over"
+	case publisher.Class(err) != publisher.ClassUnknown:
+		return "kafka_" + publisher.Class(err)
+	}
+	return "postgres"
+}

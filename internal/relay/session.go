@@ -1,0 +1,140 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// session is one epoch's work from a cursor row to the first doubt.
+type session struct {
+	*Options
+	state  *State
+	epoch  int64
+	trust  *trust
+	memory *memory // of the earlier sessions of this term; handed on
+
+	identity store.Identity
+	reader   *store.Reader
+	settler  *store.Settler
+	producer publisher.Producer
+	ledger   *ledger
+	feed     *feed
+	settle   *settle
+	findings *findings
+	fail     context.CancelCauseFunc
+}
+
+// errDrained ends a session that had nothing left to do.
+var errDrained = errors.New("drained")
+
+// run works until the first doubt, which is its error, or until stop ends and everything in flight is settled; then
+// the error is errDrained. It owns all it opens.
+func (s *session) run(ctx, stop context.Context) error {
+	if err := s.open(ctx); err != nil {
+		s.close()
+		return err
+	}
+	ctx, s.fail = context.WithCancelCause(ctx)
+	defer s.fail(nil)
+	s.state.began(s.ledger)
+	hurry := make(chan struct{})
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := s.feed.run(gctx, stop); err != nil {
+			return err
+		}
+		close(hurry)
+		return s.drain(gctx)
+	})
+	g.Go(func() error { return s.settle.run(gctx, hurry) })
+	g.Go(func() error {
+		select {
+		case <-s.producer.Dead():
+			return fmt.Errorf("the Kafka client ended: %w", s.producer.Err())
+		case <-gctx.Done():
+			return nil
+		}
+	})
+	err := g.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	s.end(err)
+	return err
+}
+
+// drain waits until all that was sent is settled.
+func (s *session) drain(ctx context.Context) error {
+	deadline := time.Now().Add(s.DrainTimeout)
+	for !s.ledger.settledAll() || s.ledger.rows.Load() > 0 {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d events were not acked within drain_timeout", s.ledger.rows.Load())
+		}
+		signal(s.ledger.done)
+		sleep(ctx, 2*time.Millisecond)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return errDrained
+}
+
+// end closes the producer, settles what was acked in time, and learns what the next session should know. After a
+// settle that failed it settles nothing: whether that one was written is not known.
+func (s *session) end(why error) {
+	s.producer.Close()
+	if !s.settle.broken {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		if err := s.settle.once(ctx); err != nil {
+			s.Log.Warn("settling at the end of the session", "error", err)
+		}
+		cancel()
+	}
+	unsettled := append(s.ledger.queue, s.feed.batch)
+	if s.settle.broken {
+		unsettled = append(unsettled, s.settle.taken...)
+	}
+	s.memory.learn(unsettled)
+	s.memory.take(s.findings)
+	s.state.ended(reason(why), why)
+	s.close()
+}
+
+func (s *session) close() {
+	if s.reader != nil {
+		s.reader.Close()
+	}
+	if s.settler != nil {
+		s.settler.Close()
+	}
+}
+
+// Acked is the producer's report. It runs on the report goroutine.
+func (s *session) Acked(tag any, _ int32, _ int64) {
+	s.ledger.ack(tag.(*ticket))
+}
+
+// Failed is the producer's report. Any failure ends the session: what was in flight is read again.
+func (s *session) Failed(tag any, err error) {
+	t := tag.(*ticket)
+	switch {
+	case publisher.Rejected(err):
+		if t.alone {
+			s.findings.condemn(t.key, publisher.Reason(err))
+		}
+		s.ledger.fail(t, rejected)
+	case publisher.TopicTrouble(err):
+		s.findings.trouble(t.topic.name, publisher.Reason(err))
+		s.ledger.fail(t, failed)
+	default:
+		s.ledger.fail(t, failed)
+	}
+	s.fail(fmt.Errorf("topic %q: %w", t.topic.name, err))
+}

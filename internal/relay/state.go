@@ -1,0 +1,90 @@
+package relay
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/store"
+)
+
+// State is what the relay tells about itself. Safe for concurrent use.
+type State struct {
+	mu      sync.Mutex
+	leading bool
+	epoch   int64
+	ledger  *ledger // of the running session, nil between sessions
+	lastErr string
+	ends    map[string]int64
+
+	delivered atomic.Int64
+	parked    atomic.Int64
+}
+
+func newState() *State {
+	return &State{ends: map[string]int64{}}
+}
+
+// Report is a State at one moment.
+type Report struct {
+	Leading       bool             `json:"leading"`
+	Epoch         int64            `json:"epoch"`
+	InSession     bool             `json:"in_session"`
+	Delivered     int64            `json:"delivered"` // since this process began
+	Parked        int64            `json:"parked"`
+	InFlight      int64            `json:"in_flight"`
+	InFlightBytes int64            `json:"in_flight_bytes"`
+	LastAck       time.Time        `json:"last_ack,omitzero"`
+	LastError     string           `json:"last_error,omitempty"`
+	SessionEnds   map[string]int64 `json:"session_ends"`
+}
+
+// Report reads the state.
+func (s *State) Report() Report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := Report{Leading: s.leading, Epoch: s.epoch, Delivered: s.delivered.Load(), Parked: s.parked.Load(),
+		LastError: s.lastErr, SessionEnds: map[string]int64{}}
+	for reason, n := range s.ends {
+		r.SessionEnds[reason] = n
+	}
+	if s.ledger != nil {
+		r.InSession = true
+		r.InFlight, r.InFlightBytes = s.ledger.rows.Load(), s.ledger.bytes.Load()
+		if at := s.ledger.lastAck.Load(); at > 0 {
+			r.LastAck = time.Unix(0, at)
+		}
+	}
+	return r
+}
+
+func (s *State) lead(epoch int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leading, s.epoch = true, epoch
+}
+
+func (s *State) follow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leading = false
+}
+
+func (s *State) began(l *ledger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger, s.lastErr = l, ""
+}
+
+func (s *State) ended(reason string, why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger = nil
+	s.lastErr = why.Error()
+	s.ends[reason]++
+}
+
+func (s *State) settled(m *store.Settlement) {
+	s.delivered.Add(m.Books.Rows() - int64(len(m.Parked)))
+	s.parked.Add(int64(len(m.Parked)))
+}

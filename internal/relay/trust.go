@@ -1,0 +1,34 @@
+package relay
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Lease arithmetic, as shares of the lease's ttl. A record may be handed to the Kafka client only while the trust
+// that is left exceeds the client's message timeout: whatever a frozen process still holds has expired when a
+// successor may start. With renewals every tenth, about a quarter of the ttl stays as room for a slow one.
+func renewEvery(ttl time.Duration) time.Duration { return ttl / 10 }
+func margin(ttl time.Duration) time.Duration     { return ttl / 20 }
+
+// MessageTimeout is how long a record may stay in the Kafka client, for a lease of this ttl.
+func MessageTimeout(ttl time.Duration) time.Duration { return ttl * 7 / 10 }
+
+// trust is how long the lease may be believed in without asking, by the monotonic clock. The renewer writes it, feed
+// reads it.
+type trust struct {
+	base  time.Time
+	until atomic.Int64 // nanoseconds after base
+}
+
+func newTrust() *trust { return &trust{base: time.Now()} }
+
+// renewed counts from the moment the renewal was asked for, not from its answer.
+func (t *trust) renewed(asked time.Time, ttl time.Duration) {
+	t.until.Store(int64(asked.Sub(t.base) + ttl - margin(ttl)))
+}
+
+// left is how long the trust still lasts; negative when it is over.
+func (t *trust) left() time.Duration {
+	return time.Duration(t.until.Load()) - time.Since(t.base)
+}

@@ -1,0 +1,84 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/store"
+)
+
+const (
+	// alert is how long polling stays quick after activity.
+	alert = 50 * time.Millisecond
+	// asleepFor bounds a sleep under the doorbell: the safety poll.
+	asleepFor = 2 * time.Second
+)
+
+// waiter decides how long feed waits before it looks again: briefly after activity, then longer and longer, and, where
+// there is a doorbell, until it rings. Feed's own.
+type waiter struct {
+	least, most time.Duration
+	bell        *store.Doorbell // nil: poll
+	set         bool            // the bell hangs: the next insert rings
+	active      time.Time
+	next        time.Duration
+}
+
+// wait returns when it is time to look again, or when ctx or stop ends. quiet says that the last look found not even a
+// foreign transaction. Called after each look that found no row.
+func (w *waiter) wait(ctx, stop context.Context, quiet bool) error {
+	if w.set {
+		return w.sleep(ctx, stop)
+	}
+	if time.Since(w.active) > alert {
+		w.next = min(max(w.next*2, w.least), w.most)
+	}
+	if w.bell != nil && w.next == w.most {
+		set, err := w.bell.Set(ctx)
+		if err != nil {
+			return err
+		}
+		if w.set = set; set {
+			return nil // one more look before the sleep
+		}
+	}
+	timer := time.NewTimer(max(w.next, w.least))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stop.Done():
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// sleep waits for the bell. It stays set over a safety poll that finds nothing.
+func (w *waiter) sleep(ctx, stop context.Context) error {
+	waitCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(stop, cancel)()
+	rang, err := w.bell.Wait(waitCtx, asleepFor)
+	if err != nil || !rang {
+		return err
+	}
+	return w.wake(ctx)
+}
+
+// wake says that rows were found, or will be: look often, and take the bell down, for inserts need not ring while feed
+// is looking anyway.
+func (w *waiter) wake(ctx context.Context) error {
+	w.active = time.Now()
+	w.next = w.least
+	if !w.set {
+		return nil
+	}
+	w.set = false
+	return w.bell.Unset(ctx)
+}
+
+func (w *waiter) mode() string {
+	if w.bell == nil {
+		return "poll"
+	}
+	return "listen"
+}

@@ -1,0 +1,160 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outboxrelay/relay/internal/mutant"
+)
+
+// ErrFenced says that the cursor row carries another epoch: somebody else leads.
+var ErrFenced = errors.New("fenced: another replica has taken the lease")
+
+// Parked is an event that cannot go now: which, why, and since when it may be tried.
+type Parked struct {
+	Slot   int16
+	Seq    int64
+	State  string // scheduled, held, dead, behind
+	Reason string
+	Due    time.Time // zero: now
+}
+
+// Settlement is one move of the cursor: everything behind it is acked by Kafka or in Parked.
+type Settlement struct {
+	Cursor Cursor
+	Books  Books
+	Parked []Parked
+	// Released are the parked_no of parked rows that Kafka has acked; they are deleted.
+	Released []int64
+	// Floor and Newest are what a restart may begin with.
+	Floor  int64
+	Newest Anchor
+}
+
+// sequenceSQL reads how far the events sequence is. Sent in front of settleSQL in one round trip: it runs before the
+// settle has an xid, which makes (xid, seq) an anchor.
+const sequenceSQL = `select case when is_called then last_value else 0 end from %[1]s`
+
+// settleSQL moves the cursor, enters the books and parks what cannot go, or does nothing at all when the epoch is not
+// ours any more. All updates of relays and slots are HOT: no indexed column changes. Rows are found by slot and seq
+// through the ring's indexes.
+const settleSQL = `
+	with mine as (
+		update %[1]s set window_from = $3::pg_snapshot, window_to = $4::pg_snapshot, after_seq = $5, floor_seq = $6,
+		       anchor_xid = $7::xid8, anchor_seq = $8, delivered = delivered + $9, settled_at = clock_timestamp()
+		 where name = $1 and ($2::bigint = epoch %[5]s)
+		returning name),
+	booked as (
+		insert into %[2]s as s (name, slot, settled_rows, settled_sum, last_seq)
+		select mine.name, b.* from mine, unnest($10::int2[], $11::int8[], $12::text[]::numeric[], $13::int8[]) b
+		on conflict (name, slot) do update set settled_rows = s.settled_rows + excluded.settled_rows,
+		       settled_sum = s.settled_sum + excluded.settled_sum, last_seq = greatest(s.last_seq, excluded.last_seq)),
+	parked as (
+		insert into %[3]s (name, seq, state, reason, due_at, id, topic, key, type, payload, payload_bytes, headers,
+		       partition, deliver_at, created_at)
+		select mine.name, e.seq, p.state, p.reason, coalesce(p.due, now()), e.id, e.topic, e.key, e.type, e.payload,
+		       e.payload_bytes, e.headers, e.partition, e.deliver_at, e.created_at
+		  from mine, unnest($14::int2[], $15::int8[], $16::text[], $17::text[], $18::timestamptz[]) p(slot, seq, state, reason, due)
+		  join %[4]s e on e.slot = p.slot and e.seq = p.seq
+		on conflict (name, seq) where state <> 'replay' do nothing),
+	released as (
+		delete from %[3]s r using mine where r.name = mine.name and r.parked_no = any($19::int8[]))
+	select pg_current_xact_id()::text from mine`
+
+// Settler writes the cursor over a connection of its own, fenced by one epoch. Not safe for concurrent use.
+type Settler struct {
+	conn          *pgx.Conn
+	sequence, sql string
+	name          string
+	epoch         int64
+}
+
+// NewSettler settles for relay name under epoch. The settler owns c from now on.
+func NewSettler(c *pgx.Conn, names Names, name string, epoch int64) *Settler {
+	unfenced := ""
+	if mutant.On("settle-without-epoch") {
+		unfenced = "or true"
+	}
+	return &Settler{conn: c, name: name, epoch: epoch,
+		sequence: fmt.Sprintf(sequenceSQL, names.table("events_seq")),
+		sql: fmt.Sprintf(settleSQL, names.table("relays"), names.table("slots"), names.table("parked"),
+			names.table("events"), unfenced)}
+}
+
+// Settle makes s durable in one statement and returns the anchor that its transaction gives. ErrFenced says that
+// nothing was written because the epoch is not ours. Any other error leaves the outcome unknown: end the session.
+func (s *Settler) Settle(ctx context.Context, m *Settlement) (Anchor, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var to *string
+	if m.Cursor.Open {
+		text := m.Cursor.To.String()
+		to = &text
+	}
+	slots, rows, sums, lasts := m.Books.columns()
+	parked := parkedColumns(m.Parked)
+	delivered := m.Books.Rows() - int64(len(m.Parked)) + int64(len(m.Released))
+
+	batch := &pgx.Batch{}
+	batch.Queue(s.sequence)
+	batch.Queue(s.sql, s.name, s.epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
+		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, slots, rows, sums, lasts,
+		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, m.Released)
+	results := s.conn.SendBatch(ctx, batch)
+	var anchor Anchor
+	var xid string
+	err := results.QueryRow().Scan(&anchor.Seq)
+	if err == nil {
+		err = results.QueryRow().Scan(&xid)
+	}
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Anchor{}, ErrFenced
+	}
+	if err != nil {
+		return Anchor{}, fmt.Errorf("settle: %w", err)
+	}
+	if anchor.XID, err = parseXID(xid); err != nil {
+		return Anchor{}, fmt.Errorf("settle: %w", err)
+	}
+	if mutant.On("anchor-from-xmax") {
+		anchor.XID = m.Cursor.From.Xmax - 1
+	}
+	return anchor, nil
+}
+
+type parkedArrays struct {
+	slots           []int16
+	seqs            []int64
+	states, reasons []string
+	due             []*time.Time
+}
+
+func parkedColumns(rows []Parked) parkedArrays {
+	var a parkedArrays
+	for i := range rows {
+		p := &rows[i]
+		a.slots = append(a.slots, p.Slot)
+		a.seqs = append(a.seqs, p.Seq)
+		a.states = append(a.states, p.State)
+		a.reasons = append(a.reasons, p.Reason)
+		if p.Due.IsZero() {
+			a.due = append(a.due, nil)
+			continue
+		}
+		a.due = append(a.due, &p.Due)
+	}
+	return a
+}
+
+// Conn is the settler's connection, for statements between settles.
+func (s *Settler) Conn() *pgx.Conn { return s.conn }
+
+// Close ends the connection.
+func (s *Settler) Close() { closeSoon(s.conn) }
