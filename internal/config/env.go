@@ -1,0 +1,101 @@
+package config
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const envPrefix = "RELAY_"
+
+// faultSwitch is not configuration: tests of the relay itself plant faults with it.
+const faultSwitch = "RELAY_FAULT"
+
+// kubernetesService matches what Kubernetes sets in every pod for a Service whose name begins with "relay":
+// RELAY_SERVICE_HOST, RELAY_PORT_9187_TCP_ADDR, RELAY_METRICS_SERVICE_PORT_HTTP. Nobody wrote these.
+var kubernetesService = regexp.MustCompile(
+	`^RELAY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// EnvName is the environment variable that overrides a key: lease.ttl is RELAY_LEASE_TTL.
+func EnvName(path string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+}
+
+// decodeEnv lays the environment ("NAME=value" strings, as os.Environ gives them) over cfg. A variable that is set
+// to nothing sets an empty value; it does not mean the default.
+func decodeEnv(env []string, cfg *Config, r *report) {
+	byName := map[string]key{}
+	var names []string
+	for _, k := range keysOf(cfg) {
+		byName[EnvName(k.path)] = k
+		names = append(names, EnvName(k.path))
+	}
+	for _, pair := range env {
+		name, value, _ := strings.Cut(pair, "=")
+		if !strings.HasPrefix(name, envPrefix) || name == faultSwitch {
+			continue
+		}
+		k, known := byName[name]
+		if !known {
+			if !kubernetesService.MatchString(name) {
+				r.faults = append(r.faults, Fault{Env: name, Reason: unknownVariable(name, names)})
+			}
+			continue
+		}
+		r.origins[k.path] = origin{env: name}
+		r.faults = slices.DeleteFunc(r.faults, func(f Fault) bool {
+			return f.Key == k.path && f.Env == "" // the file's value no longer counts
+		})
+		if err := assignText(value, k.field); err != nil {
+			r.fault(k.path, "%s", err)
+		}
+	}
+}
+
+func unknownVariable(name string, names []string) string {
+	if near := nearest(name, names); near != "" {
+		return fmt.Sprintf("unknown variable; did you mean %s?", near)
+	}
+	return "unknown variable; every key has one: lease.ttl is RELAY_LEASE_TTL"
+}
+
+// assignText sets a value from the text of a variable.
+func assignText(text string, target reflect.Value) error {
+	if u, ok := target.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return u.UnmarshalText([]byte(text))
+	}
+	switch target.Interface().(type) {
+	case []string:
+		target.Set(reflect.ValueOf(splitList(text)))
+		return nil
+	case Properties, []CreateTopic:
+		return errors.New("a table cannot be set by a variable; write it into the file")
+	}
+	if target.Kind() == reflect.Bool {
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return errors.New("true or false is wanted")
+		}
+		target.SetBool(b)
+		return nil
+	}
+	target.SetString(text)
+	return nil
+}
+
+// splitList reads a,b,c. Nothing at all is an empty list.
+func splitList(text string) []string {
+	if strings.TrimSpace(text) == "" {
+		return []string{}
+	}
+	list := strings.Split(text, ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
+}
