@@ -48,7 +48,10 @@ func (v *voice) follow(lines <-chan kafka.LogEvent) {
 	for line := range lines {
 		level := slog.LevelWarn
 		switch {
-		case line.Level >= 7:
+		case line.Tag == "FATAL": // comes as an event too
+			level = slog.LevelDebug
+		case line.Level >= 7, line.Tag == "CONFWARN" && strings.Contains(line.Message, "enable.gapless.guarantee"):
+			// The warning is that the property is experimental: we know, and nobody can do anything about it.
 			level = slog.LevelDebug
 		case line.Level >= 5:
 			level = slog.LevelInfo

@@ -157,4 +157,3 @@ func tailRecord(m *kafka.Message) TailRecord {
 	}
 	return r
 }
-

@@ -1,0 +1,422 @@
+package contract
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// Run holds a client to the contract against one cluster.
+func Run(t *testing.T, open Open, site Site) {
+	for name, test := range map[string]func(*testing.T, Open, Site){
+		"StoresEachRecordOnceInOrderAndExactly": testEachOnce,
+		"ChoosesJavasPartition":                 testPartitions,
+		"KeepsNullAndEmptyApart":                testNulls,
+		"SendsToTheAskedPartition":              testExplicit,
+		"SpreadsRecordsWithoutKey":              testSpread,
+		"KeepsTheTimestamp":                     testTimestamp,
+		"RefusesWhatTheTopicCannotHold":         testLimit,
+		"NeedsAKeyWhereCompacted":               testCompacted,
+		"StopsAtARefusedRecord":                 testGapless,
+		"SaysThatATopicIsMissing":               testMissing,
+		"SendsToATopicThatAppears":              testAppears,
+		"SurvivesBrokersThatGoAway":             testAway,
+		"ReportsAllAtClose":                     testClose,
+		"WaitsNoLongerThanTheCaller":            testBounded,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open, site) })
+	}
+}
+
+func testEachOnce(t *testing.T, open Open, site Site) {
+	const partitions, records = 4, 10_000
+	topic := newTopic(t, site.Brokers, partitions, nil)
+	b := openBench(t, open, Config(t, site.Brokers))
+	random := rand.New(rand.NewPCG(1, 2))
+	make1 := func(n int) publisher.Record {
+		return publisher.Record{
+			Topic: topic, Partition: publisher.AnyPartition,
+			Key:   fmt.Appendf(nil, "key-%d", random.IntN(1000)),
+			Value: fmt.Appendf(nil, `{"n":%d,"text":"ü\u0000%x"}`, n, random.Uint64()),
+			Headers: []publisher.Header{
+				{Key: "id", Value: fmt.Appendf(nil, "%032x", n)}, {Key: "type", Value: []byte("Placed")},
+				{Key: "bytes", Value: []byte{0, 0xff, byte(n)}},
+			},
+		}
+	}
+	want := make([]publisher.Record, records)
+	var reused publisher.Record // the caller may overwrite everything as soon as Send returns
+	for n := range want {
+		want[n] = make1(n)
+		reused.Topic, reused.Partition = topic, publisher.AnyPartition
+		reused.Key = append(reused.Key[:0], want[n].Key...)
+		reused.Value = append(reused.Value[:0], want[n].Value...)
+		reused.Headers = reused.Headers[:0]
+		for _, h := range want[n].Headers {
+			reused.Headers = append(reused.Headers, publisher.Header{Key: h.Key, Value: bytes.Clone(h.Value)})
+		}
+		b.send(reused)
+		for i := range reused.Headers {
+			clear(reused.Headers[i].Value)
+		}
+		clear(reused.Key)
+		clear(reused.Value)
+	}
+	b.allAcked()
+
+	stored := readAll(t, site.Brokers, topic)
+	if n := total(stored); n != records {
+		t.Fatalf("%d records sent, %d stored", records, n)
+	}
+	next := map[int32]int64{}
+	for n, f := range b.sent {
+		if f.offset != next[f.partition] {
+			t.Fatalf("record %d lies at %d[%d], the one before it at %d", n, f.partition, f.offset, next[f.partition]-1)
+		}
+		next[f.partition]++
+		same(t, n, stored[f.partition][f.offset], want[n])
+	}
+}
+
+// same compares what is stored with what was sent, null and empty told apart.
+func same(t *testing.T, n int, got *kgo.Record, want publisher.Record) {
+	t.Helper()
+	sameBytes := func(what string, got, want []byte) {
+		if (got == nil) != (want == nil) || !bytes.Equal(got, want) {
+			t.Errorf("record %d: %s is %q (null %t), sent %q (null %t)", n, what, got, got == nil, want, want == nil)
+		}
+	}
+	sameBytes("key", got.Key, want.Key)
+	sameBytes("value", got.Value, want.Value)
+	if len(got.Headers) != len(want.Headers) {
+		t.Fatalf("record %d: %d headers, sent %d", n, len(got.Headers), len(want.Headers))
+	}
+	for i, h := range want.Headers {
+		if got.Headers[i].Key != h.Key {
+			t.Errorf("record %d: header %d is %q, sent %q", n, i, got.Headers[i].Key, h.Key)
+		}
+		sameBytes("header "+h.Key, got.Headers[i].Value, h.Value)
+	}
+}
+
+// Another client's records with the same keys have to lie in the same partitions.
+func testPartitions(t *testing.T, open Open, site Site) {
+	const partitions = 7
+	ours, theirs := newTopic(t, site.Brokers, partitions, nil), newTopic(t, site.Brokers, partitions, nil)
+	keys := []string{"", "a", "ab", "abc", "abcd", "21", "foobar", "größe", "日本", "\xff\xfe\x00", "a-little-bit-long-string"}
+	for n := range 100 {
+		keys = append(keys, fmt.Sprintf("order-%d", n))
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(site.Brokers...), kgo.DefaultProduceTopic(theirs),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	b := openBench(t, open, Config(t, site.Brokers))
+	want := map[string]int32{}
+	for _, key := range keys {
+		b.send(publisher.Record{Topic: ours, Partition: publisher.AnyPartition, Key: []byte(key), Value: []byte("v")})
+		r := client.ProduceSync(b.ctx, &kgo.Record{Key: []byte(key), Value: []byte("v")})
+		if r.FirstErr() != nil {
+			t.Fatal(r.FirstErr())
+		}
+		want[key] = r[0].Record.Partition
+	}
+	b.allAcked()
+	for n, key := range keys {
+		if b.sent[n].partition != want[key] {
+			t.Errorf("key %q: partition %d, another client's is %d", key, b.sent[n].partition, want[key])
+		}
+	}
+}
+
+func testNulls(t *testing.T, open Open, site Site) {
+	topic := newTopic(t, site.Brokers, 1, nil)
+	b := openBench(t, open, Config(t, site.Brokers))
+	empty := []byte{}
+	want := []publisher.Record{
+		{},
+		{Key: empty, Value: empty},
+		{Key: []byte("k")},
+		{Value: []byte("v")},
+		{Key: empty, Headers: []publisher.Header{{Key: "null"}, {Key: "empty", Value: empty}, {Key: "full", Value: []byte("x")}}},
+		{Value: empty, Headers: []publisher.Header{{Key: "twice", Value: []byte("1")}, {Key: "twice", Value: []byte("2")}, {Key: ""}}},
+		{Value: []byte{0}, Key: []byte{0}, Headers: []publisher.Header{{Key: "größe", Value: []byte{0, 0}}}},
+	}
+	for _, r := range want {
+		r.Topic, r.Partition = topic, 0
+		b.send(r)
+	}
+	b.allAcked()
+	stored := readAll(t, site.Brokers, topic)[0]
+	for n := range want {
+		same(t, n, stored[n], want[n])
+	}
+}
+
+func testExplicit(t *testing.T, open Open, site Site) {
+	topic := newTopic(t, site.Brokers, 5, nil)
+	b := openBench(t, open, Config(t, site.Brokers))
+	for n := range 50 {
+		b.send(publisher.Record{Topic: topic, Partition: int32(n % 5), Key: []byte("same"), Value: []byte("v")})
+	}
+	b.allAcked()
+	for n, f := range b.sent {
+		if f.partition != int32(n%5) {
+			t.Errorf("record %d: partition %d, asked for %d", n, f.partition, n%5)
+		}
+	}
+	for _, p := range []int32{5, 99, -2} {
+		err := b.trySend(publisher.Record{Topic: topic, Partition: p, Value: []byte("v")})
+		if !publisher.Rejected(err) || publisher.Class(err) != publisher.ClassBadPartition {
+			t.Errorf("partition %d of 5: %v", p, err)
+		}
+	}
+}
+
+func testSpread(t *testing.T, open Open, site Site) {
+	topic := newTopic(t, site.Brokers, 4, nil)
+	b := openBench(t, open, Config(t, site.Brokers))
+	for range 2000 {
+		b.send(publisher.Record{Topic: topic, Partition: publisher.AnyPartition, Value: []byte("v")})
+	}
+	b.allAcked()
+	for p, records := range readAll(t, site.Brokers, topic) {
+		if len(records) < 250 {
+			t.Errorf("%d of 2000 records without a key in partition %d of 4", len(records), p)
+		}
+	}
+}
+
+func testLimit(t *testing.T, open Open, site Site) {
+	const limit = 10_000
+	topic := newTopic(t, site.Brokers, 2, map[string]string{"max.message.bytes": fmt.Sprint(limit)})
+	b := openBench(t, open, Config(t, site.Brokers))
+	about, err := b.producer.Topic(b.ctx, topic)
+	if err != nil || about.MaxMessageBytes != limit || about.Partitions != 2 || about.Compacted {
+		t.Fatalf("topic: %+v, %v", about, err)
+	}
+	fits := publisher.Record{Topic: topic, Partition: 0, Key: []byte("k")}
+	for fits.BatchSize() < limit {
+		fits.Value = append(fits.Value, 'x')
+	}
+	b.send(fits)
+	over := fits
+	over.Value = append(slices.Clone(fits.Value), 'x')
+	if err := b.trySend(over); !publisher.Rejected(err) || publisher.Class(err) != publisher.ClassTooLarge {
+		t.Errorf("%d bytes, limit %d: %v", over.BatchSize(), limit, err)
+	}
+	// The limit is one for batches: small records must not be gathered beyond it.
+	for n := range 500 {
+		b.send(publisher.Record{Topic: topic, Partition: int32(n % 2), Value: bytes.Repeat([]byte("y"), 1000)})
+	}
+	b.allAcked()
+}
+
+func testCompacted(t *testing.T, open Open, site Site) {
+	topic := newTopic(t, site.Brokers, 1, map[string]string{"cleanup.policy": "compact"})
+	b := openBench(t, open, Config(t, site.Brokers))
+	if about, err := b.producer.Topic(b.ctx, topic); err != nil || !about.Compacted {
+		t.Fatalf("topic: %+v, %v", about, err)
+	}
+	if err := b.trySend(publisher.Record{Topic: topic, Value: []byte("v")}); !publisher.Rejected(err) {
+		t.Errorf("a record without a key on a compacted topic: %v", err)
+	}
+	b.send(publisher.Record{Topic: topic, Key: []byte{}, Value: nil})
+	b.allAcked()
+}
+
+// A record that only the broker can judge is refused in mid-stream: what is stored must be a clean prefix, whatever
+// was on its way behind it.
+func testGapless(t *testing.T, open Open, site Site) {
+	const limit, before, after = 600_000, 100, 300
+	topic := newTopic(t, site.Brokers, 1, map[string]string{"max.message.bytes": fmt.Sprint(limit)})
+	cfg := Config(t, site.Brokers)
+	cfg.Compression = "gzip" // so that the size on the wire is not known when it is sent
+	// Requests of few records, so that several are on their way behind the refused one.
+	cfg.Properties = map[string]string{"batch.num.messages": "2", "linger.ms": "0"}
+	b := openBench(t, open, cfg)
+	small := publisher.Record{Topic: topic, Partition: 0, Value: []byte("v")}
+	for range before {
+		b.send(small)
+	}
+	b.allAcked()
+	poison := publisher.Record{Topic: topic, Partition: 0, Value: make([]byte, limit+100_000)}
+	random := rand.New(rand.NewPCG(3, 4))
+	for i := range poison.Value {
+		poison.Value[i] = byte(random.Uint32())
+	}
+	b.send(poison)
+	for range after {
+		if err := b.trySend(small); err != nil {
+			if !publisher.Fatal(err) {
+				t.Errorf("send to a producer that failed: %v", err)
+			}
+			break
+		}
+	}
+	b.settle()
+	<-b.producer.Dead()
+	if err := b.producer.Err(); !publisher.Fatal(err) {
+		t.Errorf("why it is dead: %v", err)
+	}
+	if err := b.trySend(small); !publisher.Fatal(err) {
+		t.Errorf("send to a dead producer: %v", err)
+	}
+	if err := b.sent[before].err; !publisher.Rejected(err) || publisher.Class(err) != publisher.ClassTooLarge {
+		t.Errorf("the refused record: %v", err)
+	}
+	for _, f := range b.sent[before+1:] {
+		if f.err == nil {
+			t.Errorf("record %d passed the refused one, record %d", f.n, before)
+		}
+	}
+	if n := total(readAll(t, site.Brokers, topic)); n != before {
+		t.Errorf("%d records stored, want the %d before the refused one", n, before)
+	}
+}
+
+func testMissing(t *testing.T, open Open, site Site) {
+	b := openBench(t, open, Config(t, site.Brokers))
+	name := unusedName()
+	for range 2 {
+		if _, err := b.producer.Topic(b.ctx, name); !publisher.TopicTrouble(err) ||
+			publisher.Class(err) != publisher.ClassNoTopic {
+			t.Errorf("ask for a missing topic: %v", err)
+		}
+	}
+	if err := b.trySend(publisher.Record{Topic: name, Value: []byte("v")}); publisher.Class(err) != publisher.ClassNoTopic {
+		t.Errorf("send to a missing topic: %v", err)
+	}
+	for _, name := range []string{"", ".", "a b", "a\x00b", string(bytes.Repeat([]byte("x"), 250))} {
+		if _, err := b.producer.Topic(b.ctx, name); publisher.Class(err) != publisher.ClassInvalidTopic {
+			t.Errorf("topic %.10q: %v", name, err)
+		}
+	}
+	select {
+	case <-b.producer.Dead():
+		t.Error("a missing topic ended the producer")
+	default:
+	}
+}
+
+func testAppears(t *testing.T, open Open, site Site) {
+	b := openBench(t, open, Config(t, site.Brokers))
+	name := unusedName()
+	if _, err := b.producer.Topic(b.ctx, name); !publisher.TopicTrouble(err) {
+		t.Fatalf("before it is there: %v", err)
+	}
+	createTopic(t, site.Brokers, name, 3, nil)
+	eventually(t, 10*time.Second, "the topic that appeared is usable", func() bool {
+		_, err := b.producer.Topic(b.ctx, name)
+		return err == nil
+	})
+	for n := range 20 {
+		b.send(publisher.Record{Topic: name, Partition: int32(n % 3), Value: []byte("v")})
+	}
+	b.allAcked()
+}
+
+func testAway(t *testing.T, open Open, site Site) {
+	if site.Away == nil {
+		t.Skip("this cluster's brokers cannot be sent away")
+	}
+	topic := newTopic(t, site.Brokers, 1, nil)
+	b := openBench(t, open, Config(t, site.Brokers))
+	for n := range 1500 {
+		if n == 500 {
+			site.Away()
+		}
+		if n == 1000 {
+			site.Back()
+		}
+		b.send(publisher.Record{Topic: topic, Partition: 0, Value: fmt.Append(nil, n)})
+	}
+	b.allAcked()
+	for n, r := range readAll(t, site.Brokers, topic)[0] {
+		if string(r.Value) != fmt.Sprint(n) {
+			t.Fatalf("offset %d holds record %s", n, r.Value)
+		}
+	}
+}
+
+func testClose(t *testing.T, open Open, site Site) {
+	if site.Away == nil {
+		t.Skip("this cluster's brokers cannot be sent away")
+	}
+	topic := newTopic(t, site.Brokers, 2, nil)
+	b := openBench(t, open, Config(t, site.Brokers))
+	for n := range 2 {
+		b.send(publisher.Record{Topic: topic, Partition: int32(n)})
+	}
+	b.allAcked()
+	site.Away()
+	defer site.Back()
+	for n := range 1000 {
+		b.send(publisher.Record{Topic: topic, Partition: int32(n % 2), Value: []byte("v")})
+	}
+	b.producer.Close() // the cleanup checks that each was reported once
+	for _, f := range b.sent[2:] {
+		if f.err == nil || publisher.Rejected(f.err) || publisher.TopicTrouble(f.err) {
+			t.Fatalf("record %d, in flight at Close: %v", f.n, f.err)
+		}
+	}
+	if err := b.trySend(publisher.Record{Topic: topic}); !publisher.Fatal(err) {
+		t.Errorf("send after Close: %v", err)
+	}
+	b.producer.Close()
+}
+
+// Slow start holds the second record of a partition back until the first was acked, but no longer than the caller
+// wants, and not when the producer ends.
+func testBounded(t *testing.T, open Open, site Site) {
+	if site.Away == nil {
+		t.Skip("this cluster's brokers cannot be sent away")
+	}
+	topic := newTopic(t, site.Brokers, 1, nil)
+	b := openBench(t, open, Config(t, site.Brokers))
+	if _, err := b.producer.Topic(b.ctx, topic); err != nil {
+		t.Fatal(err)
+	}
+	site.Away()
+	defer site.Back()
+	record := publisher.Record{Topic: topic, Partition: 0, Value: []byte("v")}
+	b.send(record)
+	ctx, cancel := context.WithCancel(b.ctx)
+	cancel()
+	if err := b.producer.Send(ctx, &record, nil); err == nil || publisher.Fatal(err) {
+		t.Fatalf("the second record did not wait: %v", err)
+	}
+	ended := make(chan error)
+	go func() { ended <- b.producer.Send(b.ctx, &record, nil) }()
+	b.producer.Close()
+	if err := <-ended; !publisher.Fatal(err) {
+		t.Errorf("a Send that waited while the producer ended: %v", err)
+	}
+}
+
+func testTimestamp(t *testing.T, open Open, site Site) {
+	topic := newTopic(t, site.Brokers, 1, nil)
+	b := openBench(t, open, Config(t, site.Brokers))
+	begin := time.Now().Add(-time.Second)
+	old := begin.Add(-time.Hour).Truncate(time.Millisecond)
+	b.send(publisher.Record{Topic: topic, Partition: 0, Timestamp: old})
+	b.send(publisher.Record{Topic: topic, Partition: 0})
+	b.allAcked()
+	stored := readAll(t, site.Brokers, topic)[0]
+	if !stored[0].Timestamp.Equal(old) {
+		t.Errorf("timestamp %v, sent %v", stored[0].Timestamp, old)
+	}
+	if now := stored[1].Timestamp; now.Before(begin) || now.After(time.Now().Add(time.Second)) {
+		t.Errorf("timestamp %v, sent without one at %v", now, begin)
+	}
+}
