@@ -35,6 +35,7 @@ type feed struct {
 	budget   int64
 	hold     time.Duration // how much trust must be left when a record is handed over
 	batch    *batch        // being filled
+	crowded  bool          // the last page was given up because nothing found room
 }
 
 func (f *feed) run(ctx, stop context.Context) error {
@@ -52,15 +53,14 @@ func (f *feed) run(ctx, stop context.Context) error {
 		if !f.batch.empty() {
 			f.closeBatch(f.cursor)
 		}
-		if page.Rows > 0 {
+		if f.crowded {
+			// Without an open query we can wait for room as long as it takes.
+			f.waitForRoom(ctx, stop)
+		}
+		if page.Rows > 0 || f.cursor.Open {
 			if err := f.waiter.wake(ctx); err != nil {
 				return err
 			}
-			continue
-		}
-		if f.cursor.Open {
-			// Not one row found room within our patience. Without an open query we can wait for it as long as it takes.
-			f.waitForRoom(ctx, stop)
 			continue
 		}
 		if err := f.waiter.wait(ctx, stop, page.Quiet); err != nil {
@@ -87,6 +87,7 @@ func (f *feed) takeAnchors() {
 func (f *feed) row(ctx, stop context.Context, row *store.Row) error {
 	size := row.Size()
 	if !f.room(size) && !f.await(ctx, stop, patience, func() bool { return f.room(size) }) {
+		f.crowded = true
 		return store.ErrStop
 	}
 	if stop.Err() != nil {
@@ -198,7 +199,10 @@ func (f *feed) room(size int64) bool {
 }
 
 func (f *feed) waitForRoom(ctx, stop context.Context) {
-	f.await(ctx, stop, time.Hour, func() bool { return f.ledger.bytes.Load() <= f.budget/2 })
+	f.await(ctx, stop, time.Hour, func() bool {
+		return f.ledger.bytes.Load() <= f.budget/2 && f.ledger.rows.Load() <= maxRowsInFlight/2
+	})
+	f.crowded = false
 }
 
 // await waits until ok, at most for limit, and gives up when ctx or stop ends. It says whether ok came true.

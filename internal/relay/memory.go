@@ -11,6 +11,7 @@ import (
 // was in flight. It speaks of one database cluster and timeline: a promoted standby may have lost what it knows.
 type memory struct {
 	identity store.Identity
+	position store.Position // only for a known-bad variant: nothing but the cursor row may be started from
 	// acked were stored by Kafka and are not settled yet: they are not sent again.
 	acked map[rowKey]struct{}
 	// suspects were refused together with their batch: each is sent alone before it is judged.

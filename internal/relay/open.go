@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/internal/store"
 )
 
@@ -37,6 +38,9 @@ func (s *session) open(ctx context.Context) error {
 	position, err := store.ReadPosition(ctx, conn, names, s.Name, s.epoch, s.identity)
 	if err != nil {
 		return err
+	}
+	if s.memory != nil && mutant.On("position-across-reconnect") {
+		position = s.memory.position
 	}
 	waiter, err := s.waiterFor(ctx)
 	if err != nil {

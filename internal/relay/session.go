@@ -102,6 +102,7 @@ func (s *session) end(why error) {
 		unsettled = append(unsettled, s.settle.taken...)
 	}
 	s.memory.learn(unsettled)
+	s.memory.position = store.Position{Cursor: s.feed.cursor, Anchors: s.feed.anchors}
 	s.memory.take(s.findings)
 	s.state.ended(reason(why), why)
 	s.close()
