@@ -55,9 +55,22 @@ type recorder struct {
 	acked   int
 	failed  int
 	bad     string // a report that must never come
+
+	// hold, where a test sets it, stops the reader of reports in the ack of a record, until it is closed.
+	hold   chan struct{}
+	holdAt int
 }
 
 func (r *recorder) Acked(tag any, partition int32, offset int64) {
+	r.mu.Lock()
+	hold := r.hold
+	if tag.(*fate).n != r.holdAt {
+		hold = nil
+	}
+	r.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	r.book(tag, func(f *fate) {
 		if offset < 0 {
 			r.bad = fmt.Sprintf("record %d was acked at offset %d", f.n, offset)
@@ -65,6 +78,13 @@ func (r *recorder) Acked(tag any, partition int32, offset int64) {
 		f.partition, f.offset = partition, offset
 		r.acked++
 	})
+}
+
+// holdBack keeps the reader of reports in the ack of record n until release is closed.
+func (r *recorder) holdBack(n int, release chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.holdAt, r.hold = n, release
 }
 
 func (r *recorder) Failed(tag any, err error) {
@@ -222,6 +242,20 @@ func createTopic(t testing.TB, brokers []string, name string, partitions int32, 
 	if _, err := admin(t, brokers).CreateTopic(ctx, partitions, 1, values, name); err != nil {
 		t.Fatalf("create topic %s: %v", name, err)
 	}
+}
+
+// endOf is the number of records of a topic that nothing was deleted from.
+func endOf(t testing.TB, stage *kadm.Client, topic string) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ends, err := stage.ListEndOffsets(ctx, topic)
+	if err != nil {
+		t.Fatalf("ask for the end of %s: %v", topic, err)
+	}
+	n := 0
+	ends.Each(func(o kadm.ListedOffset) { n += int(o.Offset) })
+	return n
 }
 
 // readAll reads what the topic holds, by partition.
