@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -129,8 +128,8 @@ func (n *node) launch() error {
 
 // ready waits until the node answers for this very cluster and what it says is enough.
 func (n *node) ready(ctx context.Context, enough func(description) bool) error {
-	last := errors.New("it was not asked yet")
 	for {
+		var last error
 		d, err := describe(ctx, n.address())
 		switch {
 		case err != nil:

@@ -20,8 +20,8 @@ func FindBinaries() (string, error) {
 	var places []string
 	if initdb, err := exec.LookPath("initdb"); err == nil {
 		// Through a link to the real folder, where all of the binaries are.
-		if real, err := filepath.EvalSymlinks(initdb); err == nil {
-			places = append(places, filepath.Dir(real))
+		if file, err := filepath.EvalSymlinks(initdb); err == nil {
+			places = append(places, filepath.Dir(file))
 		}
 	}
 	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {

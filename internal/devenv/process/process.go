@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"sync"
@@ -12,7 +11,7 @@ import (
 	"time"
 )
 
-// Spec says what to run. Path and Args must name the guard's folder somewhere, so that an orphan can be recognised.
+// Spec says what to run. Path and Args must name the guard's folder somewhere, so that an orphan can be recognized.
 type Spec struct {
 	Path   string
 	Args   []string
@@ -27,7 +26,7 @@ type Process struct {
 	pid   int
 	guard *Guard
 
-	mu     sync.Mutex // held while signalling: a number is not signalled after it was reaped
+	mu     sync.Mutex // held while signaling: a number is not signaled after it was reaped
 	gone   bool
 	status syscall.WaitStatus
 	frozen []int
@@ -58,7 +57,7 @@ func (g *Guard) Start(spec Spec) (*Process, error) {
 	_ = cmd.Process.Release()
 	err = errors.Join(remember(g.folder.Path, p.pid), g.tell("run", p.pid))
 	if err == nil {
-		_, err = io.WriteString(write, "go\n")
+		_, err = write.WriteString("go\n")
 	}
 	if err != nil {
 		p.Kill()

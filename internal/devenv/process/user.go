@@ -52,8 +52,8 @@ func (u *User) LetThrough(path string) error {
 			return fmt.Errorf("look at the way to %s: %w", path, err)
 		}
 		if !u.mayPass(info) {
-			real, _ := filepath.EvalSymlinks(folder)
-			if !mine(info) || !strings.HasPrefix(real, temporary+string(filepath.Separator)) {
+			resolved, _ := filepath.EvalSymlinks(folder)
+			if !mine(info) || !strings.HasPrefix(resolved, temporary+string(filepath.Separator)) {
 				return fmt.Errorf("the account %q, to which root is dropped, may not pass through %s: choose another "+
 					"folder, or run `chmod o+x %s`", u.Name, folder, folder)
 			}

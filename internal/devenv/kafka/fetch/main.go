@@ -12,10 +12,15 @@ import (
 )
 
 func main() {
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer cancel()
-	if _, err := kafka.Jars(ctx, os.Stderr); err != nil {
+	if err := fetch(); err != nil {
 		fmt.Fprintln(os.Stderr, "fetch:", err)
 		os.Exit(1)
 	}
+}
+
+func fetch() error {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer cancel()
+	_, err := kafka.Jars(ctx, os.Stderr)
+	return err
 }

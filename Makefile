@@ -1,0 +1,67 @@
+# `make` says what there is. Everything works from a fresh clone; `make setup` brings what the machine lacks.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The version comes from git where there is one; Go's own stamping fails in a checkout that belongs to somebody else.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+DATE := $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+LINT_VERSION := v2.15.0
+LINT := .cache/bin/golangci-lint-$(LINT_VERSION)
+
+# Two packages at a time: each may run a PostgreSQL and a Kafka of its own.
+TEST := go test -p 2 -timeout 20m
+
+.PHONY: help setup build dev test test-fast test-kafka bench lint verify check-outbox
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## bring what building and testing needs onto a Debian or macOS machine; quick when it is all there
+	@scripts/setup.sh
+
+build: ## bin/relay
+	@go build -ldflags '$(LDFLAGS)' -o bin/relay ./cmd/relay
+
+dev: setup build ## see events arrive: a private PostgreSQL, a stand-in broker, the relay (ARGS="--events 10")
+	@bin/relay dev $(ARGS)
+
+test: setup lint check-outbox ## everything: lint and all tests, on real PostgreSQL and real Kafka, with the race detector
+	$(TEST) -race ./...
+
+test-fast: ## what needs no Java: all tests with -short, with the race detector
+	$(TEST) -race -short ./...
+
+test-kafka: setup ## the packages that use a real Apache Kafka, one at a time
+	$(TEST) -p 1 -race $$(grep -rl --include='*.go' '/internal/devenv/kafka' . | xargs -n 1 dirname | sort -u) ./internal/devenv/kafka
+
+bench: setup ## all benchmarks, one package at a time (BENCH=pattern)
+	go test -p 1 -timeout 60m -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+
+lint: $(LINT) ## formatting and golangci-lint
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	    [ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; } >&2
+	@$(LINT) run ./...
+
+# Built from source through Go's module proxy, so that it understands the Go that is installed. Takes a few minutes once.
+$(LINT):
+	@echo "lint: building golangci-lint $(LINT_VERSION), once" >&2
+	@mkdir -p $(@D)
+	@GOBIN=$(CURDIR)/$(@D) GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv $(@D)/golangci-lint $@
+
+# What applications import needs neither cgo nor a C compiler.
+check-outbox:
+	@CGO_ENABLED=0 go vet ./outbox/...
+
+verify: check-outbox ## modules are what go.sum says, generated code and go.mod are up to date
+	go mod verify
+	go vet ./...
+	go mod tidy -diff
+	@before=$$(git diff | cksum); go generate ./...; \
+	    [ "$$before" = "$$(git diff | cksum)" ] || { git diff --stat; echo "commit what go generate changed" >&2; exit 1; }
