@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/outboxrelay/relay/internal/store"
@@ -33,6 +34,7 @@ type topicState struct {
 	name    string
 	info    publisher.Topic
 	trouble string // why its events are held; "" when they are not
+	acked   *atomic.Int64
 	asked   uint64 // number of the page in which the producer was last asked
 }
 
@@ -46,6 +48,7 @@ type judge struct {
 	producer   publisher.Producer
 	memory     *memory
 	blocked    *blocked
+	count      func(topic string) *atomic.Int64
 	topics     map[string]*topicState
 	page       uint64
 }
@@ -58,6 +61,7 @@ func (j *judge) topic(ctx context.Context, name []byte) (*topicState, error) {
 	t := j.topics[string(name)]
 	if t == nil {
 		t = &topicState{name: string(name)}
+		t.acked = j.count(t.name)
 		j.topics[t.name] = t
 	}
 	if t.asked == j.page && t.asked > 0 {

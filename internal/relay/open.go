@@ -56,7 +56,7 @@ func (s *session) open(ctx context.Context) error {
 	s.feed = &feed{
 		reader: s.reader, producer: s.producer, ledger: s.ledger, memory: s.memory, trust: s.trust,
 		judge: &judge{allow: s.Allow, compressed: s.Compressed, producer: s.producer, memory: s.memory,
-			blocked: blocked, topics: map[string]*topicState{}},
+			blocked: blocked, count: s.state.topic, topics: map[string]*topicState{}},
 		maker: newRecordMaker(s.Headers, s.RowTimestamp), waiter: waiter,
 		anchors: position.Anchors, cursor: position.Cursor, fresh: anchors,
 		budget: s.MaxInFlight, hold: MessageTimeout(s.LeaseTTL),

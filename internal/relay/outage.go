@@ -2,6 +2,7 @@ package relay
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,12 +12,16 @@ type outage struct {
 	what  string
 	since time.Time // zero: it is there
 	last  string
+	up    *atomic.Bool // what the state shows
 }
 
-func newOutage(log *slog.Logger, what string) *outage { return &outage{log: log, what: what} }
+func newOutage(log *slog.Logger, what string, up *atomic.Bool) *outage {
+	return &outage{log: log, what: what, up: up}
+}
 
 // is notes that it is away. Another reason than before is another line.
 func (o *outage) is(err error) {
+	o.up.Store(false)
 	if text := err.Error(); o.since.IsZero() || o.last != text {
 		o.log.Warn(o.what+" is not available, waiting", "error", err)
 		o.last = text
@@ -28,6 +33,7 @@ func (o *outage) is(err error) {
 
 // over notes that it is there.
 func (o *outage) over() {
+	o.up.Store(true)
 	if !o.since.IsZero() {
 		o.log.Info(o.what+" is available again", "away", time.Since(o.since).Round(time.Millisecond))
 		o.since = time.Time{}

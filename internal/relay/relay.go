@@ -29,7 +29,7 @@ func (r *Relay) State() *State { return r.state }
 // ctx ends it cuts: what was in flight is delivered again by the next leader. Servers that are away, or not ready, are
 // waited for without end.
 func (r *Relay) Run(ctx, stop context.Context) error {
-	down := newOutage(r.Log, "PostgreSQL")
+	down := newOutage(r.Log, "PostgreSQL", &r.state.postgres)
 	wait := newBackoff(100*time.Millisecond, 5*time.Second)
 	for ctx.Err() == nil && stop.Err() == nil {
 		err := r.follow(ctx, stop, func() { down.over(); wait.reset() })
@@ -172,7 +172,7 @@ func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, er
 
 // sessions runs sessions until ctx or stop ends. Each starts from the cursor row.
 func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
-	postgres, kafka := newOutage(r.Log, "PostgreSQL"), newOutage(r.Log, "Kafka")
+	postgres, kafka := newOutage(r.Log, "PostgreSQL", &r.state.postgres), newOutage(r.Log, "Kafka", &r.state.kafka)
 	wait := newBackoff(50*time.Millisecond, 5*time.Second)
 	var remembered *memory
 	for ctx.Err() == nil && stop.Err() == nil {

@@ -119,7 +119,9 @@ func (s *session) close() {
 
 // Acked is the producer's report. It runs on the report goroutine.
 func (s *session) Acked(tag any, _ int32, _ int64) {
-	s.ledger.ack(tag.(*ticket))
+	t := tag.(*ticket)
+	t.topic.acked.Add(1)
+	s.ledger.ack(t)
 }
 
 // Failed is the producer's report. Any failure ends the session: what was in flight is read again.

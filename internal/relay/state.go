@@ -15,14 +15,17 @@ type State struct {
 	epoch   int64
 	ledger  *ledger // of the running session, nil between sessions
 	lastErr string
+	topics  map[string]*atomic.Int64 // acked records
 	ends    map[string]int64
 
 	delivered atomic.Int64
 	parked    atomic.Int64
+	postgres  atomic.Bool
+	kafka     atomic.Bool
 }
 
 func newState() *State {
-	return &State{ends: map[string]int64{}}
+	return &State{ends: map[string]int64{}, topics: map[string]*atomic.Int64{}}
 }
 
 // Report is a State at one moment.
@@ -30,13 +33,17 @@ type Report struct {
 	Leading       bool             `json:"leading"`
 	Epoch         int64            `json:"epoch"`
 	InSession     bool             `json:"in_session"`
-	Delivered     int64            `json:"delivered"` // since this process began
+	PostgresUp    bool             `json:"postgres_up"`
+	KafkaUp       bool             `json:"kafka_up"`  // as far as a leader knows
+	Delivered     int64            `json:"delivered"` // settled since this process began
 	Parked        int64            `json:"parked"`
 	InFlight      int64            `json:"in_flight"`
 	InFlightBytes int64            `json:"in_flight_bytes"`
 	LastAck       time.Time        `json:"last_ack,omitzero"`
 	LastError     string           `json:"last_error,omitempty"`
 	SessionEnds   map[string]int64 `json:"session_ends"`
+	// DeliveredByTopic are records acked since this process began.
+	DeliveredByTopic map[string]int64 `json:"delivered_by_topic"`
 }
 
 // Report reads the state.
@@ -44,7 +51,11 @@ func (s *State) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := Report{Leading: s.leading, Epoch: s.epoch, Delivered: s.delivered.Load(), Parked: s.parked.Load(),
-		LastError: s.lastErr, SessionEnds: map[string]int64{}}
+		LastError: s.lastErr, PostgresUp: s.postgres.Load(), KafkaUp: s.kafka.Load(),
+		SessionEnds: map[string]int64{}, DeliveredByTopic: map[string]int64{}}
+	for topic, n := range s.topics {
+		r.DeliveredByTopic[topic] = n.Load()
+	}
 	for reason, n := range s.ends {
 		r.SessionEnds[reason] = n
 	}
@@ -56,6 +67,18 @@ func (s *State) Report() Report {
 		}
 	}
 	return r
+}
+
+// topic is the counter of a topic's acked records.
+func (s *State) topic(name string) *atomic.Int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.topics[name]
+	if n == nil {
+		n = &atomic.Int64{}
+		s.topics[name] = n
+	}
+	return n
 }
 
 func (s *State) lead(epoch int64) {

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/outboxrelay/relay/internal/config"
+	"github.com/outboxrelay/relay/internal/ops"
+	"github.com/outboxrelay/relay/internal/relay"
+	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/librdkafka"
+)
+
+// pingPatience bounds one look whether the brokers are there.
+const pingPatience = 5 * time.Second
+
+// serve opens the parts of the daemon, runs them until stop or ctx ends, and closes them in the opposite order.
+func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) error {
+	if err := notYet(cfg); err != nil {
+		return err
+	}
+	options, err := relayOptions(cfg, log)
+	if err != nil {
+		return err
+	}
+	r := relay.New(options)
+	server, err := ops.Listen(cfg.HTTP.Listen, r.State().Report)
+	if err != nil {
+		return err
+	}
+	log.Info("starting", "version", version, "librdkafka", librdkafka.Version(), "outbox", cfg.Outbox.Name,
+		"schema", cfg.Outbox.Schema, "http", server.Address())
+	g, ctx := errgroup.WithContext(ctx)
+	ended, end := context.WithCancel(context.Background())
+	g.Go(func() error {
+		defer end()
+		return r.Run(ctx, stop)
+	})
+	g.Go(func() error { return server.Run(ended) })
+	return g.Wait()
+}
+
+// notYet refuses what the configuration may say and this version cannot do, rather than do something else.
+func notYet(cfg *config.Config) error {
+	switch {
+	case cfg.Outbox.Delivery == config.ExactlyOnce:
+		return usageError(`outbox.delivery = "exactly_once" is not in this version: use "at_least_once"`)
+	case cfg.Kafka.Client == config.ClientFranz:
+		return usageError(`kafka.client = "franz-go" is not in this version: use "librdkafka"`)
+	}
+	return nil
+}
+
+// relayOptions says in the relay's words what the configuration says.
+func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
+	holder, err := holderName()
+	if err != nil {
+		return relay.Options{}, err
+	}
+	o := relay.Options{
+		Postgres: cfg.Postgres.ConnString,
+		Schema:   cfg.Outbox.Schema, Name: cfg.Outbox.Name, Holder: holder, Wake: cfg.Outbox.Wake,
+		LeaseTTL: cfg.Lease.TTL.Std(), MaxInFlight: cfg.Outbox.MaxInFlight.Bytes(),
+		DrainTimeout: cfg.Outbox.DrainTimeout.Std(),
+		PollLeast:    cfg.Poll.MinInterval.Std(), PollMost: cfg.Poll.MaxInterval.Std(),
+		Headers:      relay.HeaderNames(cfg.Headers),
+		RowTimestamp: cfg.Kafka.Timestamp == config.TimestampCreated,
+		Compressed:   cfg.Kafka.Compression != "none",
+		Allow:        cfg.Topics.Allow,
+		SkipDead:     cfg.Parked.OnDead == config.OnDeadSkip,
+		Log:          log,
+	}
+	kafka := &kafkaSide{cfg: cfg, limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
+	o.Open, o.Ping = kafka.open, kafka.ping
+	return o, nil
+}
+
+// holderName is unlike that of any other process, and tells a person where this one runs.
+func holderName() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("ask for the host's name: %w", err)
+	}
+	var nonce [4]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), hex.EncodeToString(nonce[:])), nil
+}
+
+// kafkaSide reads the Kafka configuration anew for each client, so that rotated secrets are picked up.
+type kafkaSide struct {
+	cfg     *config.Config
+	limits  func() (int, int64)
+	timeout time.Duration
+	log     *slog.Logger
+	created atomic.Bool
+}
+
+func (k *kafkaSide) settings() (publisher.Config, error) {
+	c, err := k.cfg.Kafka.Publisher()
+	if err != nil {
+		return c, err
+	}
+	c.MaxInFlightRecords, c.MaxInFlightBytes = k.limits()
+	c.MessageTimeout = k.timeout
+	c.Log = k.log
+	return c, nil
+}
+
+func (k *kafkaSide) open(reports publisher.Reports) (publisher.Producer, error) {
+	c, err := k.settings()
+	if err != nil {
+		return nil, err
+	}
+	return librdkafka.Open(c, reports)
+}
+
+// ping looks whether the brokers are there and, the first time they are, creates the topics of topics.create.
+func (k *kafkaSide) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingPatience)
+	defer cancel()
+	c, err := k.settings()
+	if err != nil {
+		return err
+	}
+	if err := librdkafka.Ping(ctx, c); err != nil {
+		return err
+	}
+	if len(k.cfg.Topics.Create) == 0 || k.created.Load() {
+		return nil
+	}
+	if err := k.createTopics(ctx, c); err != nil {
+		return err
+	}
+	k.created.Store(true)
+	return nil
+}
+
+func (k *kafkaSide) createTopics(ctx context.Context, c publisher.Config) error {
+	admin, err := librdkafka.OpenAdmin(c)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	var specs []librdkafka.TopicSpec
+	for _, t := range k.cfg.Topics.Create {
+		specs = append(specs, librdkafka.TopicSpec{Name: t.Name, Partitions: t.Partitions,
+			ReplicationFactor: t.ReplicationFactor, Config: t.Config})
+	}
+	made, err := admin.CreateTopics(ctx, specs)
+	for _, name := range made {
+		k.log.Info("topic created", "topic", name)
+	}
+	return err
+}
