@@ -76,7 +76,8 @@ as_root() {
 
 apt_install() {
     say "installing: $*"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 \
+        --no-install-recommends "$@" >&2
 }
 
 readonly no_cluster=/etc/postgresql-common/createcluster.d/outbox-relay.conf
@@ -91,7 +92,7 @@ on_debian() {
         postgresql) postgres=1 ;;
         esac
     done
-    as_root apt-get update -q >&2
+    as_root apt-get update -qq >&2
     # shellcheck disable=SC2086 # one word a package
     [ -z "$packages" ] || apt_install $packages
     [ -n "$postgres" ] || return 0

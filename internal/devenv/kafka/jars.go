@@ -109,12 +109,15 @@ func download(ctx context.Context, into string) error {
 	if err := os.WriteFile(file, pom, 0o644); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, mvn, "-B", "-q", "-f", file, "dependency:copy-dependencies",
+	// The plugin by its full name, of the version in pom.xml: the short one is looked up, and when the network is
+	// down Maven then says that there is no such plugin.
+	cmd := exec.CommandContext(ctx, mvn, "-B", "-q", "-Dstyle.color=never", "-f", file,
+		"org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies",
 		"-DoutputDirectory="+into, "-DincludeScope=runtime")
 	cmd.Dir = into
 	cmd.WaitDelay = time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("mvn dependency:copy-dependencies: %w: %s", err, lastLines(string(out), 6))
+		return fmt.Errorf("mvn copy-dependencies: %w: %s", err, firstLines(string(out), 3))
 	}
 	return nil
 }
@@ -138,6 +141,12 @@ func findJava() (string, error) {
 		return java, nil
 	}
 	return "", fmt.Errorf("java 17 or newer: %w", ErrNotInstalled)
+}
+
+// firstLines is where Maven says what is wrong; what follows is advice about itself.
+func firstLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[:min(len(lines), n)], "\n\t")
 }
 
 func lastLines(text string, n int) string {
