@@ -252,12 +252,6 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 				`relay.toml:14: retention.keep: 25h is not between 0s and 24h`,
 			},
 		},
-		{
-			name:     "what this version does not have",
-			document: "[kafka]\nclient = \"franz-go\"\n",
-			env:      []string{place},
-			want:     []string{`relay.toml:2: kafka.client: "franz-go" is not part of this version yet; use "librdkafka"`},
-		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

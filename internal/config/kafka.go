@@ -73,9 +73,6 @@ func validateKafka(cfg *Config, r *report) {
 		r.fault("kafka.client_id", "is empty; brokers name clients by it in logs and quotas")
 	}
 	oneOf(r, "kafka.client", k.Client, ClientLibrdkafka, ClientFranz)
-	if k.Client == ClientFranz {
-		r.fault("kafka.client", `"franz-go" is not part of this version yet; use "librdkafka"`)
-	}
 	oneOf(r, "kafka.compression", k.Compression, "none", "gzip", "lz4", "snappy", "zstd")
 	if slices.Contains([]string{"lz4", "snappy", "zstd"}, k.Compression) {
 		r.warn("kafka.compression", `kafkajs, and so NestJS, cannot read %s and stops consuming without a word; "gzip" and "none" are read by every client`, k.Compression)

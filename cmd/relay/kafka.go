@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/outboxrelay/relay/internal/config"
+	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/librdkafka"
+)
+
+// kafkaConfig is the configuration of Kafka for a command that does one thing. Its client logs what matters.
+func (g *globals) kafkaConfig(cfg *config.Config) (publisher.Config, error) {
+	kafka, err := cfg.Kafka.Publisher()
+	if err != nil {
+		return kafka, err
+	}
+	kafka.Log, err = g.logger(cfg)
+	return kafka, err
+}
+
+// pingKafka makes sure that a broker answers, within a few seconds. The error says what to do.
+func pingKafka(ctx context.Context, cfg publisher.Config) error {
+	bounded, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	err := librdkafka.Ping(bounded, cfg)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return explainKafka(err, cfg)
+}
+
+func explainKafka(err error, cfg publisher.Config) error {
+	var cure string
+	switch publisher.Class(err) {
+	case publisher.ClassAuthentication:
+		cure = "check kafka.tls and kafka.sasl"
+	case publisher.ClassConfiguration:
+		cure = "check [kafka]"
+	default:
+		cure = "start them, or say in kafka.brokers where they are"
+		if !cfg.TLS.Enabled {
+			cure += " (if they speak TLS, set kafka.tls.enabled = true)"
+		}
+	}
+	reason := err.Error()
+	if cause, ok := errors.AsType[*publisher.Error](err); ok {
+		reason = cause.Error()
+	}
+	return fmt.Errorf("cannot talk to Kafka at %s: %s; %s", strings.Join(cfg.Brokers, ", "), reason, cure)
+}

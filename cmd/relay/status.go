@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/outboxrelay/relay/internal/store"
+)
+
+// rateSample is how long the counter of delivered events is watched to tell a rate.
+const rateSample = time.Second
+
+// statusReport is what `relay status --json` prints: the outbox as the database knows it, at one moment.
+type statusReport struct {
+	Time      time.Time        `json:"time"` // the database's clock
+	Schema    string           `json:"schema"`
+	Name      string           `json:"name"`
+	Known     bool             `json:"known"` // a relay of this name has run at least once
+	Leader    *leaderReport    `json:"leader"`
+	Epoch     int64            `json:"epoch"`
+	Pending   int64            `json:"pending"`
+	Lag       float64          `json:"lag_seconds"`
+	Delivered int64            `json:"delivered"` // since the name was first used
+	Rate      float64          `json:"rate_per_second"`
+	SettledAt *time.Time       `json:"settled_at"`
+	Parked    map[string]int64 `json:"parked"` // by state; every state is there
+	Ring      []slotReport     `json:"ring"`
+	LastError *lastError       `json:"last_error"`
+}
+
+// leaderReport is the holder of a lease that has not expired.
+type leaderReport struct {
+	Holder           string    `json:"holder"`
+	ExpiresAt        time.Time `json:"expires_at"`
+	RemainingSeconds float64   `json:"remaining_seconds"`
+}
+
+// slotReport is one slot of the ring, and what the books say of it.
+type slotReport struct {
+	Slot        int   `json:"slot"`
+	Current     bool  `json:"current"`      // events are inserted here now
+	RowsAbout   int64 `json:"rows_about"`   // as PostgreSQL's statistics estimate
+	Bytes       int64 `json:"bytes"`        // with indexes
+	SettledRows int64 `json:"settled_rows"` // the books: settled since the slot was last emptied
+	LastSeq     int64 `json:"last_seq"`
+}
+
+type lastError struct {
+	Message string     `json:"message"`
+	At      *time.Time `json:"at"`
+}
+
+func newStatusCommand(g *globals) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show leader, lag, rate, parked events, ring and books on one page",
+		Long: `Reads the database and prints who leads, what waits, how fast events are delivered (watched for a second), what is
+parked, and what the ring holds. It works whether or not a relay runs, and from anywhere.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := interruptible(cmd)
+			defer stop()
+			cfg, err := g.loadConfig()
+			if err != nil {
+				return err
+			}
+			conn, err := connectPostgres(ctx, cfg, "status")
+			if err != nil {
+				return err
+			}
+			defer closePostgres(conn)
+			report, err := readStatus(ctx, conn, cfg.Outbox.Schema, cfg.Outbox.Name)
+			if err != nil {
+				return explainMissing(err, cfg.Outbox.Schema)
+			}
+			if asJSON {
+				return printJSON(g.stdout, report)
+			}
+			return g.printStatus(report)
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// readStatus takes rateSample when a leader is alive, and no time to speak of when there is none: then the rate is 0.
+func readStatus(ctx context.Context, conn *pgx.Conn, schema, name string) (statusReport, error) {
+	report := statusReport{Schema: schema, Name: name}
+	if _, err := conn.Exec(ctx, "set search_path to "+pgx.Identifier{schema}.Sanitize()); err != nil {
+		return report, err
+	}
+	for _, read := range []func(context.Context, *pgx.Conn, *statusReport) error{
+		readRelay, readLag, readParked, readRing, readRate,
+	} {
+		if err := read(ctx, conn, &report); err != nil {
+			return report, fmt.Errorf("read the status: %w", err)
+		}
+	}
+	return report, nil
+}
+
+func readRelay(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
+	const query = `
+select clock_timestamp(), r.epoch, r.holder, nullif(r.expires_at, '-infinity'), r.expires_at > clock_timestamp(),
+       coalesce(extract(epoch from nullif(r.expires_at, '-infinity') - clock_timestamp()), 0)::double precision,
+       r.delivered, r.settled_at, r.last_error, r.last_error_at
+  from relays r where r.name = $1`
+	var holder, message *string
+	var expires, messageAt *time.Time
+	var alive bool
+	var remaining float64
+	err := conn.QueryRow(ctx, query, report.Name).Scan(&report.Time, &report.Epoch, &holder, &expires, &alive,
+		&remaining, &report.Delivered, &report.SettledAt, &message, &messageAt)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return conn.QueryRow(ctx, "select clock_timestamp()").Scan(&report.Time)
+	}
+	if err != nil {
+		return err
+	}
+	report.Known = true
+	if holder != nil && expires != nil && alive {
+		report.Leader = &leaderReport{Holder: *holder, ExpiresAt: *expires, RemainingSeconds: remaining}
+	}
+	if message != nil {
+		report.LastError = &lastError{Message: *message, At: messageAt}
+	}
+	return nil
+}
+
+// readLag counts what is not settled. The view has one row without a name until some relay has run, and none for this
+// name when only others have: then this name has everything before it.
+func readLag(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
+	const query = `select pending, lag_seconds from lag where name = $1 or name is null`
+	err := conn.QueryRow(ctx, query, report.Name).Scan(&report.Pending, &report.Lag)
+	if errors.Is(err, pgx.ErrNoRows) {
+		const everything = `
+select count(*), coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::double precision from events`
+		return conn.QueryRow(ctx, everything).Scan(&report.Pending, &report.Lag)
+	}
+	return err
+}
+
+func readParked(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
+	report.Parked = map[string]int64{"scheduled": 0, "held": 0, "behind": 0, "dead": 0, "replay": 0}
+	rows, err := conn.Query(ctx, "select state, count(*) from parked where name = $1 group by state", report.Name)
+	if err != nil {
+		return err
+	}
+	var state string
+	var n int64
+	_, err = pgx.ForEachRow(rows, []any{&state, &n}, func() error {
+		report.Parked[state] = n
+		return nil
+	})
+	return err
+}
+
+// readRing repeats the arithmetic of ring_slot in the migrations for the current slot: calling the function would
+// ring the doorbell.
+func readRing(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
+	const query = `
+select slot, extract(epoch from now())::bigint / 14400 % $2 = slot,
+       greatest(c.reltuples::bigint, coalesce(s.n_live_tup, 0), 0), pg_total_relation_size(c.oid),
+       coalesce(b.settled_rows, 0), coalesce(b.last_seq, 0)
+  from generate_series(0, $2 - 1) slot
+  join pg_class c on c.oid = to_regclass('events_' || slot)
+  left join pg_stat_all_tables s on s.relid = c.oid
+  left join slots b on b.name = $1 and b.slot = slot
+ order by slot`
+	rows, err := conn.Query(ctx, query, report.Name, store.RingSlots)
+	if err != nil {
+		return err
+	}
+	var slot slotReport
+	_, err = pgx.ForEachRow(rows, []any{
+		&slot.Slot, &slot.Current, &slot.RowsAbout, &slot.Bytes, &slot.SettledRows, &slot.LastSeq,
+	}, func() error {
+		report.Ring = append(report.Ring, slot)
+		return nil
+	})
+	return err
+}
+
+// readRate watches the counter. Without a leader nothing is delivered, and there is nothing to watch.
+func readRate(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
+	if report.Leader == nil {
+		return nil
+	}
+	const query = `select delivered, clock_timestamp() from relays where name = $1`
+	var before, after int64
+	var from, to time.Time
+	if err := conn.QueryRow(ctx, query, report.Name).Scan(&before, &from); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(rateSample):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := conn.QueryRow(ctx, query, report.Name).Scan(&after, &to); err != nil {
+		return err
+	}
+	report.Rate = float64(after-before) / to.Sub(from).Seconds()
+	return nil
+}
+
+func (g *globals) printStatus(r statusReport) error {
+	s := g.styleFor(g.stdout)
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s %s\n", label, fmt.Sprintf(format, args...))
+	}
+	line("outbox", "%s in schema %s", s.bold(r.Name), r.Schema)
+	switch {
+	case !r.Known:
+		line("leader", "%s", s.warn("none, and none of this name has ever run"))
+	case r.Leader == nil:
+		line("leader", "%s, last epoch %d", s.bad("none"), r.Epoch)
+	default:
+		line("leader", "%s, epoch %d, lease for another %s", s.good(r.Leader.Holder), r.Epoch,
+			ago(time.Duration(r.Leader.RemainingSeconds*float64(time.Second))))
+	}
+	if r.Pending == 0 {
+		line("lag", "%s", s.good("nothing pending"))
+	} else {
+		line("lag", "%s pending, the oldest for %s", count(int(r.Pending), "event"), ago(time.Duration(r.Lag*float64(time.Second))))
+	}
+	line("rate", "%.0f events/s, %s delivered in all", r.Rate, grouped(r.Delivered))
+	if r.SettledAt != nil {
+		line("settled", "%s ago", ago(r.Time.Sub(*r.SettledAt)))
+	}
+	line("parked", "%s", parkedInWords(r.Parked, s))
+	if r.LastError != nil {
+		at := ""
+		if r.LastError.At != nil {
+			at = ", " + ago(r.Time.Sub(*r.LastError.At)) + " ago"
+		}
+		line("error", "%s%s", s.bad(readable([]byte(r.LastError.Message), false)), at)
+	}
+	fmt.Fprintf(&b, "\n%s\n", s.faint(fmt.Sprintf("%-8s %14s %12s %14s %16s", "ring", "rows (about)", "size", "settled", "last seq")))
+	for _, slot := range r.Ring {
+		label := fmt.Sprintf("slot %d", slot.Slot)
+		if slot.Current {
+			label += " *"
+		}
+		fmt.Fprintf(&b, "%-8s %14s %12s %14s %16s\n", label, grouped(slot.RowsAbout), bytesInWords(slot.Bytes),
+			grouped(slot.SettledRows), grouped(slot.LastSeq))
+	}
+	_, err := fmt.Fprint(g.stdout, b.String())
+	return err
+}
+
+// parkedInWords lists the states that have events, the worst first.
+func parkedInWords(parked map[string]int64, s style) string {
+	var parts []string
+	for _, state := range []string{"dead", "held", "behind", "replay", "scheduled"} {
+		n := parked[state]
+		if n == 0 {
+			continue
+		}
+		text := grouped(n) + " " + state
+		if state == "dead" || state == "held" {
+			text = s.bad(text)
+		}
+		parts = append(parts, text)
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
