@@ -57,7 +57,7 @@ func recordCode(code int) meaning {
 	case -138:
 		return meaning{ClassNeighbour, "another record of the batch was refused"}
 	case -152:
-		return meaning{ClassPurged, "given up before it was sent"}
+		return meaning{ClassPurged, "given up while it waited to be sent"}
 	case -151:
 		return meaning{ClassCut, "given up while the broker had it"}
 	case -192:

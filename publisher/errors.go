@@ -16,8 +16,8 @@ const (
 	ClassInvalidTimestamp = "invalid_timestamp" // outside of the topic's timestamp range
 	ClassBadPartition     = "bad_partition"     // the record asks for a partition the topic does not have
 	ClassNeighbour        = "neighbour"         // another record of the batch was refused
-	ClassPurged           = "purged"            // given up before it was sent
-	ClassCut              = "cut"               // given up after it was sent
+	ClassPurged           = "purged"            // given up while it waited to be sent, perhaps not for the first time
+	ClassCut              = "cut"               // given up while the broker had it
 	ClassTimedOut         = "timed_out"         // no ack in time
 	ClassTransport        = "transport"         // the brokers cannot be reached
 	ClassUnavailable      = "unavailable"       // the partition has no leader or too few replicas, or its disk failed
@@ -90,10 +90,11 @@ func TopicTrouble(err error) bool {
 	return is(err, ClassNoTopic, ClassInvalidTopic, ClassForbidden, ClassPolicy)
 }
 
-// NotWritten says that the record was surely not stored.
+// NotWritten says that the record was surely not stored. A purged one does not count: librdkafka says the same of a
+// record that was sent, stored, and then waited for its next try.
 func NotWritten(err error) bool {
 	return Rejected(err) || TopicTrouble(err) ||
-		is(err, ClassNeighbour, ClassPurged, ClassThrottled, ClassQueueFull, ClassConfiguration)
+		is(err, ClassNeighbour, ClassThrottled, ClassQueueFull, ClassConfiguration)
 }
 
 // MaybeWritten says that the record may be stored, or may be stored still: only reading the topic tells. All that is

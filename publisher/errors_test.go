@@ -32,7 +32,7 @@ func TestFromCode_AnswersTheQuestions(t *testing.T) {
 		{7, ClassTimedOut, maybe},                   // REQUEST_TIMED_OUT
 		{20, ClassUnavailable, maybe},               // NOT_ENOUGH_REPLICAS_AFTER_APPEND
 		{19, ClassUnavailable, maybe},               // an earlier try may have been stored
-		{-152, ClassPurged, innocent},               // PURGE_QUEUE
+		{-152, ClassPurged, maybe | innocent},       // PURGE_QUEUE: may have been sent before
 		{-138, ClassNeighbour, innocent},            // INVALID_DIFFERENT_RECORD
 		{10, ClassTooLarge, rejected},               // MSG_SIZE_TOO_LARGE
 		{18, ClassTooLarge, rejected},               // RECORD_LIST_TOO_LARGE

@@ -250,8 +250,7 @@ func testGapless(t *testing.T, open Open, site Site) {
 		b.send(small)
 	}
 	b.allAcked()
-	hear := make(chan struct{})
-	b.recorder.holdBack(before-1, hear)
+	release := b.holdBack(before - 1)
 	b.send(small)
 	b.send(incompressible(topic, limit+100_000))
 	for range after {
@@ -266,7 +265,7 @@ func testGapless(t *testing.T, open Open, site Site) {
 			break
 		}
 	}
-	close(hear)
+	release()
 	b.settle()
 	<-b.producer.Dead()
 	if err := b.producer.Err(); !publisher.Fatal(err) {

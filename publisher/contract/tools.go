@@ -80,13 +80,6 @@ func (r *recorder) Acked(tag any, partition int32, offset int64) {
 	})
 }
 
-// holdBack keeps the reader of reports in the ack of record n until release is closed.
-func (r *recorder) holdBack(n int, release chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.holdAt, r.hold = n, release
-}
-
 func (r *recorder) Failed(tag any, err error) {
 	r.book(tag, func(f *fate) {
 		if err == nil {
@@ -162,6 +155,17 @@ func (b *bench) send(r publisher.Record) *fate {
 		b.t.Fatalf("send record %d: %v", len(b.sent), err)
 	}
 	return b.sent[len(b.sent)-1]
+}
+
+// holdBack keeps the reader of reports in the ack of record n until the function it returns is called.
+func (b *bench) holdBack(n int) (release func()) {
+	hold := make(chan struct{})
+	b.recorder.mu.Lock()
+	b.recorder.holdAt, b.recorder.hold = n, hold
+	b.recorder.mu.Unlock()
+	release = sync.OnceFunc(func() { close(hold) })
+	b.t.Cleanup(release) // before the producer is closed, which waits for the reader
+	return release
 }
 
 // settle waits until all that was sent is reported, and returns how many were acked and failed.

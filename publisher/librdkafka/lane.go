@@ -25,13 +25,18 @@ const (
 //
 //	shut ──one record──► shut, waiting ──acked with an offset──► open ──10 minutes without a record──► shut
 type lane struct {
-	open    atomic.Bool  // set by the reader at the first ack, cleared by Send after a rest
-	unacked atomic.Int64 // records
+	open atomic.Bool  // set by the reader at the first ack, cleared by Send after a rest
+	sent atomic.Int64 // records; written by Send
+	done atomic.Int64 // of them, reported; written by the reader
+	ages ages
 
 	// Owned by Send.
-	sent  time.Duration // when the last record went, since the producer started
+	used  time.Duration // when the last record went, since the producer started
 	bytes int           // of the records since the lane was last empty; only for topics with a small limit
 }
+
+// empty says that nothing is unacked. Only Send may ask: it is the one who fills the lane.
+func (l *lane) empty() bool { return l.done.Load() == l.sent.Load() }
 
 type laneKey struct {
 	topic     string
@@ -88,13 +93,13 @@ func (s *sending) pick(key []byte) int32 {
 // enter waits until the lane may take the record.
 func (p *Producer) enter(ctx context.Context, l *lane, s *sending, r *publisher.Record) error {
 	now := time.Since(p.started)
-	if l.open.Load() && now-l.sent > forgets && l.unacked.Load() == 0 {
+	if l.open.Load() && now-l.used > forgets && l.empty() {
 		l.open.Store(false)
 	}
-	l.sent = now
+	l.used = now
 	if !l.open.Load() && !mutant.On("no-slow-start") {
 		// After the wait the lane is open, or it is empty because the record before was never acked.
-		if err := p.wait(ctx, func() bool { return l.open.Load() || l.unacked.Load() == 0 }); err != nil {
+		if err := p.wait(ctx, func() bool { return l.open.Load() || l.empty() }); err != nil {
 			return err
 		}
 	}
@@ -104,11 +109,11 @@ func (p *Producer) enter(ctx context.Context, l *lane, s *sending, r *publisher.
 	// The topic's limit is one for batches, and smaller than batch.size: what is unacked together fits one batch.
 	size := r.BatchSize() + slack
 	if l.bytes+size > s.window {
-		if err := p.wait(ctx, func() bool { return l.unacked.Load() == 0 }); err != nil {
+		if err := p.wait(ctx, l.empty); err != nil {
 			return err
 		}
 	}
-	if l.unacked.Load() == 0 {
+	if l.empty() {
 		l.bytes = 0
 	}
 	l.bytes += size

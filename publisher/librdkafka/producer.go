@@ -27,6 +27,7 @@ type Producer struct {
 	topics  *topics
 
 	started    time.Time
+	ageStep    time.Duration
 	compressed bool
 	batchSize  int
 
@@ -79,7 +80,7 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	}
 	p := &Producer{
 		client: client, reports: reports, log: cfg.Log, voice: voice,
-		started: time.Now(), compressed: cfg.Compression != "none", batchSize: batchSize,
+		started: time.Now(), ageStep: cfg.MessageTimeout / stepsPerTimeout, compressed: cfg.Compression != "none", batchSize: batchSize,
 		sending: map[string]*sending{},
 		ring:    make(chan struct{}, 1),
 		dead:    make(chan struct{}),
@@ -91,6 +92,7 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 		return nil, err
 	}
 	p.readers.Go(p.read)
+	p.readers.Go(func() { p.watchDeadlines(cfg.MessageTimeout) })
 	p.readers.Go(func() { voice.follow(client.Logs()) })
 	return p, nil
 }
@@ -130,7 +132,8 @@ func (p *Producer) produce(s *sending, l *lane, r *publisher.Record, partition i
 	// Counted before, because the report can be faster than the return of Produce.
 	p.inFlight.Add(1)
 	s.unacked.Add(1)
-	l.unacked.Add(1)
+	l.ages.note(l.sent.Load(), time.Since(p.started), p.ageStep)
+	l.sent.Add(1)
 	p.mu.Lock()
 	err := p.err
 	if err == nil {
@@ -140,7 +143,7 @@ func (p *Producer) produce(s *sending, l *lane, r *publisher.Record, partition i
 	if err == nil {
 		return nil
 	}
-	l.unacked.Add(-1)
+	l.sent.Add(-1)
 	s.unacked.Add(-1)
 	p.leave()
 	return p.refused(err)

@@ -47,7 +47,7 @@ func (p *Producer) report(m *kafka.Message, to reported) {
 	} else {
 		p.die(err) // first, so that nothing is handed over between
 	}
-	to.lane.unacked.Add(-1)
+	to.lane.done.Add(1)
 	to.topic.unacked.Add(-1)
 	if err == nil {
 		p.reports.Acked(m.Opaque, m.TopicPartition.Partition, int64(m.TopicPartition.Offset))
@@ -86,6 +86,9 @@ func (p *Producer) leave() {
 func (p *Producer) trouble(e kafka.Error) {
 	err := asError(e).With(p.voice.clean(e.String()))
 	if e.IsFatal() || publisher.Fatal(err) {
+		if p.Err() != nil {
+			return // it follows from what ended the producer: dropping records breaks librdkafka's gapless guarantee
+		}
 		p.log.Error("kafka producer cannot go on and is replaced", "class", err.Class(), "error", err)
 		p.die(err)
 		return

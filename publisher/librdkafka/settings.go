@@ -31,6 +31,10 @@ const (
 // producerSettings are librdkafka's properties for sending. They are laid over the user's, which CheckProperties has
 // cleared.
 func producerSettings(cfg publisher.Config) (kafka.ConfigMap, error) {
+	if cfg.MessageTimeout < time.Second || cfg.MaxInFlightRecords < 1 || cfg.MaxInFlightBytes < 1 {
+		return nil, fmt.Errorf("message timeout %v, in flight %d records and %d bytes: give a second and one at least",
+			cfg.MessageTimeout, cfg.MaxInFlightRecords, cfg.MaxInFlightBytes)
+	}
 	m := kafka.ConfigMap{
 		"linger.ms":                         defaultLinger,
 		"batch.size":                        strconv.Itoa(defaultBatchSize),

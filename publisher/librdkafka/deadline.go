@@ -1,0 +1,88 @@
+//go:build cgo
+
+package librdkafka
+
+import (
+	"sync"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/mutant"
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// stepsPerTimeout is how finely the age of records is known: to a fiftieth of the message timeout.
+const stepsPerTimeout = 50
+
+// ages knows how long the oldest unacked record of a lane has been under way, without a time for each record: a mark
+// says how many records had been sent at a moment. Send writes marks, the watcher of deadlines takes them.
+type ages struct {
+	mu    sync.Mutex
+	marks []mark // oldest first
+
+	last time.Duration // when the newest was made; owned by Send
+}
+
+type mark struct {
+	sent int64 // records before this moment
+	at   time.Duration
+}
+
+// note makes a mark before record number sent goes, unless there is one that is younger than a step.
+func (a *ages) note(sent int64, now, step time.Duration) {
+	if sent > 0 && now-a.last < step {
+		return
+	}
+	a.last = now
+	a.mu.Lock()
+	a.marks = append(a.marks, mark{sent, now})
+	a.mu.Unlock()
+}
+
+// oldest is when record number done went, the oldest without a report; at most a step too early.
+func (a *ages) oldest(done int64) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for len(a.marks) > 1 && a.marks[1].sent <= done {
+		a.marks = a.marks[1:]
+	}
+	return a.marks[0].at
+}
+
+// watchDeadlines ends the producer shortly before librdkafka would time a record out.
+//
+// librdkafka gives up single records, in the order of their age, and goes on with the younger ones:
+//
+//	record 1 times out → brokers come back → record 2, a second younger, is stored → we hear of record 1
+//
+// and the resend of record 1 lies behind record 2. To hear sooner is no cure; all have to be dropped at once, before
+// the first one is. librdkafka's own timeout stays: it is what holds while this whole process is frozen.
+func (p *Producer) watchDeadlines(timeout time.Duration) {
+	step := timeout / stepsPerTimeout
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.dead:
+			return
+		case <-tick.C:
+		}
+		// An age is known up to a step too old, and looked at up to a step too late: between 94 and 98 percent.
+		if p.oldestAge() > timeout-2*step && !mutant.On("no-common-deadline") {
+			p.die(publisher.NewError(publisher.ClassTimedOut, "no ack within the message timeout"))
+		}
+	}
+}
+
+// oldestAge is the age of the oldest record without a report, 0 where there is none.
+func (p *Producer) oldestAge() time.Duration {
+	now := time.Since(p.started)
+	var oldest time.Duration
+	p.lanes.Range(func(_, value any) bool {
+		l := value.(reported).lane
+		if done := l.done.Load(); done < l.sent.Load() {
+			oldest = max(oldest, now-l.ages.oldest(done))
+		}
+		return true
+	})
+	return oldest
+}
