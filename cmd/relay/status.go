@@ -165,14 +165,14 @@ func readParked(ctx context.Context, conn *pgx.Conn, report *statusReport) error
 // ring the doorbell.
 func readRing(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
 	const query = `
-select slot, extract(epoch from now())::bigint / 14400 % $2 = slot,
+select ring.slot, extract(epoch from now())::bigint / 14400 % $2 = ring.slot,
        greatest(c.reltuples::bigint, coalesce(s.n_live_tup, 0), 0), pg_total_relation_size(c.oid),
        coalesce(b.settled_rows, 0), coalesce(b.last_seq, 0)
-  from generate_series(0, $2 - 1) slot
-  join pg_class c on c.oid = to_regclass('events_' || slot)
+  from generate_series(0, $2::int - 1) ring(slot)
+  join pg_class c on c.oid = to_regclass('events_' || ring.slot)
   left join pg_stat_all_tables s on s.relid = c.oid
-  left join slots b on b.name = $1 and b.slot = slot
- order by slot`
+  left join slots b on b.name = $1 and b.slot = ring.slot
+ order by ring.slot`
 	rows, err := conn.Query(ctx, query, report.Name, store.RingSlots)
 	if err != nil {
 		return err
