@@ -75,7 +75,7 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 		RowTimestamp: cfg.Kafka.Timestamp == config.TimestampCreated,
 		Compressed:   cfg.Kafka.Compression != "none",
 		Allow:        cfg.Topics.Allow,
-		SkipDead:     cfg.Parked.OnDead == config.OnDeadSkip,
+		SkipDead:     cfg.Parked.OnDead == config.OnDeadSkip, DeadLetterTopic: cfg.Parked.DeadLetterTopic,
 		Log:          log,
 	}
 	kafka := &kafkaSide{cfg: cfg, limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -134,14 +133,16 @@ func (f *feed) dispatch(ctx context.Context, row *store.Row, size int64) error {
 }
 
 func (f *feed) park(row *store.Row, topic string, v verdict) {
-	f.judge.blocked.parked(topic, row.Key, v.state)
+	if s := f.judge.aside.parked(topic, row.Key, v); s != nil {
+		f.batch.standings = append(f.batch.standings, s)
+	}
 	f.batch.settled.Parked = append(f.batch.settled.Parked,
 		store.Parked{Slot: row.Slot, Seq: row.Seq, State: v.state, Reason: v.reason, Due: v.due})
 }
 
 // send hands a record to the producer, or parks its row when the producer says that this cannot be.
 func (f *feed) send(ctx context.Context, row *store.Row, record *publisher.Record, topic *topicState, size int64, alone bool) error {
-	if err := f.awaitTrust(ctx); err != nil {
+	if err := f.trust.await(ctx, f.hold); err != nil {
 		return err
 	}
 	t := f.ledger.issue(f.batch, rowKey{row.Seq, row.ID}, size, topic)
@@ -221,22 +222,4 @@ func (f *feed) await(ctx, stop context.Context, limit time.Duration, ok func() b
 		}
 	}
 	return true
-}
-
-// errTrustOver ends a session whose lease could not be renewed in time.
-var errTrustOver = errors.New("the lease could not be renewed in time")
-
-// awaitTrust waits until a record may be handed over: by the time it expires in the client, the lease must still be
-// ours.
-func (f *feed) awaitTrust(ctx context.Context) error {
-	for f.trust.left() <= f.hold {
-		if f.trust.left() <= 0 {
-			return errTrustOver
-		}
-		sleep(ctx, 10*time.Millisecond)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }

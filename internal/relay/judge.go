@@ -47,7 +47,7 @@ type judge struct {
 	compressed bool // sizes before compression prove nothing
 	producer   publisher.Producer
 	memory     *memory
-	blocked    *blocked
+	aside      *aside
 	count      func(topic string) *atomic.Int64
 	topics     map[string]*topicState
 	page       uint64
@@ -82,14 +82,22 @@ func (j *judge) topic(ctx context.Context, name []byte) (*topicState, error) {
 	return t, nil
 }
 
-// refused says why the relay itself does not write to a topic.
+// refused says why the relay does not write to a topic.
 func (j *judge) refused(name string) string {
+	if why := notAllowed(j.allow, name); why != "" {
+		return why
+	}
+	return j.aside.trouble(name)
+}
+
+// notAllowed says why the configuration forbids a topic.
+func notAllowed(allow []string, name string) string {
 	if strings.HasPrefix(name, "__") {
 		return "forbidden: an internal topic of Kafka's"
 	}
-	for _, pattern := range j.allow {
+	for _, pattern := range allow {
 		if ok, err := path.Match(pattern, name); ok && err == nil {
-			return j.memory.troubled[name]
+			return ""
 		}
 	}
 	return "not_allowed: the topic is not in topics.allow"
@@ -103,7 +111,7 @@ func (j *judge) early(row *store.Row, t *topicState, now time.Time) verdict {
 	if t.trouble != "" {
 		return verdict{state: Held, reason: t.trouble}
 	}
-	if reason := j.blocked.behind(t.name, row.Key); reason != "" {
+	if reason := j.aside.behind(t.name, row.Key); reason != "" {
 		return verdict{state: Behind, reason: reason}
 	}
 	if reason := j.memory.verdict(rowKey{row.Seq, row.ID}); reason != "" {
@@ -114,16 +122,21 @@ func (j *judge) early(row *store.Row, t *topicState, now time.Time) verdict {
 
 // late judges the record against its topic, in the order of what a person would want to know first.
 func (j *judge) late(r *publisher.Record, t *topicState) verdict {
+	return unfit(r, t.info, j.compressed)
+}
+
+// unfit says that the topic would refuse the record, and why.
+func unfit(r *publisher.Record, t publisher.Topic, compressed bool) verdict {
 	switch {
-	case r.Partition >= t.info.Partitions:
-		return verdict{state: Dead, reason: fmt.Sprintf("bad_partition: partition %d of a topic with %d", r.Partition, t.info.Partitions)}
-	case t.info.Compacted && r.Key == nil:
+	case r.Partition >= t.Partitions:
+		return verdict{state: Dead, reason: fmt.Sprintf("bad_partition: partition %d of a topic with %d", r.Partition, t.Partitions)}
+	case t.Compacted && r.Key == nil:
 		return verdict{state: Dead, reason: "invalid_record: a compacted topic takes no record without a key"}
 	case len(r.Headers) > maxHeaders:
 		return verdict{state: Dead, reason: fmt.Sprintf("too_many_headers: %d headers, at most %d are sent", len(r.Headers), maxHeaders)}
-	case t.info.MaxMessageBytes != publisher.NoLimit && !j.compressed && r.BatchSize() > t.info.MaxMessageBytes:
+	case t.MaxMessageBytes != publisher.NoLimit && !compressed && r.BatchSize() > t.MaxMessageBytes:
 		return verdict{state: Dead, reason: fmt.Sprintf("too_large: %d bytes with headers, the topic's max.message.bytes is %d",
-			r.BatchSize(), t.info.MaxMessageBytes)}
+			r.BatchSize(), t.MaxMessageBytes)}
 	}
 	return send
 }

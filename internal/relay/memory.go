@@ -18,7 +18,7 @@ type memory struct {
 	suspects map[rowKey]struct{}
 	// condemned were refused alone: the reason.
 	condemned map[rowKey]string
-	// troubled are topics that took no record for a reason of their own.
+	// troubled are topics that took no record of the last session for a reason of their own.
 	troubled map[string]string
 }
 
@@ -56,7 +56,7 @@ func (m *memory) take(f *findings) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	maps.Copy(m.condemned, f.condemned)
-	maps.Copy(m.troubled, f.troubled)
+	m.troubled = f.troubled
 }
 
 // findings are what reports say about rows and topics while a session runs. Safe for concurrent use.

@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/internal/store"
@@ -47,7 +49,13 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.memory = s.memory.of(s.identity)
-	blocked := newBlocked(s.SkipDead)
+	aside := newAside(s.SkipDead)
+	for topic, why := range s.memory.troubled {
+		aside.postpone(topic, why, time.Now().Add(retryTopic))
+	}
+	if err := s.openRunner(ctx, aside); err != nil {
+		return err
+	}
 	s.ledger, s.findings = newLedger(), newFindings()
 	if s.producer, err = s.Open(s); err != nil {
 		return fmt.Errorf("open the Kafka client: %w", err)
@@ -56,14 +64,32 @@ func (s *session) open(ctx context.Context) error {
 	s.feed = &feed{
 		reader: s.reader, producer: s.producer, ledger: s.ledger, memory: s.memory, trust: s.trust,
 		judge: &judge{allow: s.Allow, compressed: s.Compressed, producer: s.producer, memory: s.memory,
-			blocked: blocked, count: s.state.topic, topics: map[string]*topicState{}},
+			aside: aside, count: s.state.topic, topics: map[string]*topicState{}},
 		maker: newRecordMaker(s.Headers, s.RowTimestamp), waiter: waiter,
 		anchors: position.Anchors, cursor: position.Cursor, fresh: anchors,
 		budget: s.MaxInFlight, hold: MessageTimeout(s.LeaseTTL),
 	}
-	s.settle = &settle{settler: s.settler, ledger: s.ledger, fresh: anchors, settled: s.state.settled}
+	s.settle = &settle{settler: s.settler, ledger: s.ledger, aside: aside, fresh: anchors, settled: s.state.settled}
 	s.Log.Info("session began", "epoch", s.epoch, "cursor", position.Cursor.String(), "wake", waiter.mode())
 	return nil
+}
+
+// openRunner connects the parked runner and learns what stands aside, before feed reads its first row.
+func (s *session) openRunner(ctx context.Context, aside *aside) error {
+	names := store.In(s.Schema)
+	conn, err := store.Connect(ctx, s.Postgres, "relay "+s.Name+" parked")
+	if err != nil {
+		return err
+	}
+	yard, err := store.NewYard(ctx, conn, names, s.Name, s.epoch)
+	if err != nil {
+		_ = conn.Close(ctx)
+		return err
+	}
+	s.runner = &runner{Options: s.Options, yard: yard, aside: aside, trust: s.trust, state: s.state,
+		maker: newRecordMaker(s.Headers, s.RowTimestamp), dock: newDock(s.Open),
+		away: newOutage(s.Log, "Kafka for parked events", new(atomic.Bool)), places: map[string]store.Place{}, recheck: map[string]bool{}}
+	return s.runner.load(ctx)
 }
 
 // waiterFor chooses how to wait: listen where that is asked for or safe, else poll.

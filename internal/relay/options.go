@@ -28,6 +28,8 @@ type Options struct {
 	Compressed   bool     // records are compressed, so their plain size proves nothing
 	Allow        []string // patterns of topics that may be written
 	SkipDead     bool     // a dead event does not hold back its key
+	// DeadLetterTopic gets a copy of each dead event; "" for none.
+	DeadLetterTopic string
 
 	// Open makes a producer that reports to r; it may return before a broker has answered.
 	Open func(r publisher.Reports) (publisher.Producer, error)

@@ -27,6 +27,7 @@ type session struct {
 	ledger   *ledger
 	feed     *feed
 	settle   *settle
+	runner   *runner
 	findings *findings
 	fail     context.CancelCauseFunc
 }
@@ -54,20 +55,37 @@ func (s *session) run(ctx, stop context.Context) error {
 		return s.drain(gctx)
 	})
 	g.Go(func() error { return s.settle.run(gctx, hurry) })
-	g.Go(func() error {
-		select {
-		case <-s.producer.Dead():
-			return fmt.Errorf("the Kafka client ended: %w", s.producer.Err())
-		case <-gctx.Done():
-			return nil
-		}
-	})
+	g.Go(func() error { return s.runner.run(gctx, stop) })
+	g.Go(func() error { return s.watch(gctx) })
 	err := g.Wait()
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
 	s.end(err)
 	return err
+}
+
+// giveUpBefore is how long before the Kafka client would time records out the session gives all of them up.
+const giveUpBefore = 500 * time.Millisecond
+
+// watch ends the session when the producer has died or a record waits too long. The client's own time-out must not
+// come first: it takes records out of its queue one by one, and a younger record of the same key could be written
+// before the session has purged it. Giving up purges all of them at once.
+func (s *session) watch(ctx context.Context) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.producer.Dead():
+			return fmt.Errorf("the Kafka client ended: %w", s.producer.Err())
+		case <-tick.C:
+			if s.ledger.stalled(MessageTimeout(s.LeaseTTL) - giveUpBefore) {
+				return publisher.NewError(publisher.ClassTimedOut, "a record was not acked in time")
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // drain waits until all that was sent is settled.
@@ -114,6 +132,9 @@ func (s *session) close() {
 	}
 	if s.settler != nil {
 		s.settler.Close()
+	}
+	if s.runner != nil {
+		s.runner.yard.Close()
 	}
 }
 

@@ -16,6 +16,7 @@ const settleEvery = 50 * time.Millisecond
 type settle struct {
 	settler *store.Settler
 	ledger  *ledger
+	aside   *aside
 	fresh   chan<- store.Anchor // to feed; one that finds no room is left out, which is safe
 	settled func(*store.Settlement)
 	taken   []*batch
@@ -61,6 +62,9 @@ func (s *settle) once(ctx context.Context) error {
 	if err != nil {
 		s.broken = true
 		return fmt.Errorf("move the cursor: %w", err)
+	}
+	for _, b := range s.taken {
+		s.aside.settled(b.standings)
 	}
 	s.ledger.recycle(s.taken)
 	select {

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -31,4 +33,22 @@ func (t *trust) renewed(asked time.Time, ttl time.Duration) {
 // left is how long the trust still lasts; negative when it is over.
 func (t *trust) left() time.Duration {
 	return time.Duration(t.until.Load()) - time.Since(t.base)
+}
+
+// errTrustOver ends a session whose lease could not be renewed in time.
+var errTrustOver = errors.New("the lease could not be renewed in time")
+
+// await waits until a record may be handed over that can be written for another hold: by then the lease must still be
+// ours.
+func (t *trust) await(ctx context.Context, hold time.Duration) error {
+	for t.left() <= hold {
+		if t.left() <= 0 {
+			return errTrustOver
+		}
+		sleep(ctx, 10*time.Millisecond)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }

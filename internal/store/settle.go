@@ -28,8 +28,6 @@ type Settlement struct {
 	Cursor Cursor
 	Books  Books
 	Parked []Parked
-	// Released are the parked_no of parked rows that Kafka has acked; they are deleted.
-	Released []int64
 	// Floor and Newest are what a restart may begin with.
 	Floor  int64
 	Newest Anchor
@@ -60,9 +58,7 @@ const settleSQL = `
 		       e.payload_bytes, e.headers, e.partition, e.deliver_at, e.created_at
 		  from mine, unnest($14::int2[], $15::int8[], $16::text[], $17::text[], $18::timestamptz[]) p(slot, seq, state, reason, due)
 		  join %[4]s e on e.slot = p.slot and e.seq = p.seq
-		on conflict (name, seq) where state <> 'replay' do nothing),
-	released as (
-		delete from %[3]s r using mine where r.name = mine.name and r.parked_no = any($19::int8[]))
+		on conflict (name, seq) where state <> 'replay' do nothing)
 	select pg_current_xact_id()::text from mine`
 
 // Settler writes the cursor over a connection of its own, fenced by one epoch. Not safe for concurrent use.
@@ -96,14 +92,14 @@ func (s *Settler) Settle(ctx context.Context, m *Settlement) (Anchor, error) {
 		to = &text
 	}
 	slots, rows, sums, lasts := m.Books.columns()
-	parked := parkedColumns(m.Parked)
-	delivered := m.Books.Rows() - int64(len(m.Parked)) + int64(len(m.Released))
+	parked := parkedArraysOf(m.Parked)
+	delivered := m.Books.Rows() - int64(len(m.Parked))
 
 	batch := &pgx.Batch{}
 	batch.Queue(s.sequence)
 	batch.Queue(s.sql, s.name, s.epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
 		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, slots, rows, sums, lasts,
-		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, m.Released)
+		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due)
 	results := s.conn.SendBatch(ctx, batch)
 	var anchor Anchor
 	var xid string
@@ -136,7 +132,7 @@ type parkedArrays struct {
 	due             []*time.Time
 }
 
-func parkedColumns(rows []Parked) parkedArrays {
+func parkedArraysOf(rows []Parked) parkedArrays {
 	var a parkedArrays
 	for i := range rows {
 		p := &rows[i]

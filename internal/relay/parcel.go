@@ -1,0 +1,125 @@
+package relay
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// parcel is a parked event on its way to Kafka.
+type parcel struct {
+	no    int64
+	topic string // the event's own
+	key   *string
+	state string
+	place store.Place
+	alone bool // sent with nothing else in flight
+	fate  fate // written by the report goroutine before dock.arrived
+	err   error
+}
+
+func newParcel(row *store.ParkedRow) *parcel {
+	p := &parcel{no: row.No, topic: string(row.Topic), state: row.State, place: row.Place()}
+	if row.Key != nil {
+		key := string(row.Key)
+		p.key = &key
+	}
+	return p
+}
+
+// dock sends parcels over a producer of its own, so that what fails here never disturbs the events that can go. The
+// producer is opened when there is something to send and closed when it is dead or has long been idle.
+type dock struct {
+	open     func(publisher.Reports) (publisher.Producer, error)
+	producer publisher.Producer
+	used     time.Time
+
+	waiting atomic.Int64
+	arrived chan struct{}
+}
+
+func newDock(open func(publisher.Reports) (publisher.Producer, error)) *dock {
+	return &dock{open: open, arrived: make(chan struct{}, 1)}
+}
+
+// ready gives the producer, a new one if there is none or the last one is dead.
+func (d *dock) ready() (publisher.Producer, error) {
+	d.used = time.Now()
+	if d.producer != nil {
+		select {
+		case <-d.producer.Dead():
+			d.close()
+		default:
+			return d.producer, nil
+		}
+	}
+	p, err := d.open(d)
+	if err != nil {
+		return nil, err
+	}
+	d.producer = p
+	return p, nil
+}
+
+func (d *dock) close() {
+	if d.producer != nil {
+		d.producer.Close()
+		d.producer = nil
+	}
+}
+
+// rest closes a producer that nobody has needed for a while.
+func (d *dock) rest(after time.Duration) {
+	if d.producer != nil && time.Since(d.used) > after {
+		d.close()
+	}
+}
+
+// send hands a parcel's record over. The error is the producer's.
+func (d *dock) send(ctx context.Context, record *publisher.Record, p *parcel) error {
+	d.waiting.Add(1)
+	err := d.producer.Send(ctx, record, p)
+	if err != nil {
+		d.waiting.Add(-1)
+	}
+	return err
+}
+
+// wait returns when every parcel that was sent has its fate. A producer that died is closed, which decides the rest.
+func (d *dock) wait(ctx context.Context) {
+	for d.waiting.Load() > 0 {
+		select {
+		case <-d.arrived:
+		case <-d.producer.Dead():
+			d.close()
+			return
+		case <-ctx.Done():
+			d.close()
+			return
+		}
+	}
+}
+
+// Acked is the producer's report.
+func (d *dock) Acked(tag any, _ int32, _ int64) {
+	tag.(*parcel).fate = acked
+	d.landed()
+}
+
+// Failed is the producer's report.
+func (d *dock) Failed(tag any, err error) {
+	p := tag.(*parcel)
+	p.fate, p.err = failed, err
+	if publisher.Rejected(err) {
+		p.fate = rejected
+	}
+	d.landed()
+}
+
+func (d *dock) landed() {
+	d.waiting.Add(-1)
+	signal(d.arrived)
+}

@@ -1,0 +1,285 @@
+package relay
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
+)
+
+const (
+	// lookEvery is how often the runner looks when nothing is due: scheduled events leave within this of their time.
+	lookEvery = 250 * time.Millisecond
+	// retryTopic is how long a topic that took no record is left alone.
+	retryTopic = 5 * time.Second
+	// shipmentRows and shipmentBytes bound what the runner reads at once.
+	shipmentRows  = 500
+	shipmentBytes = 8 << 20
+	// carefulShipments are sent one event at a time after a record was refused, to find the one that is to blame.
+	carefulShipments = 2 * shipmentRows
+	// restAfter closes the runner's producer when it was not needed for this long.
+	restAfter = time.Minute
+	// keysAtOnce bounds one question about keys.
+	keysAtOnce = 1000
+)
+
+// runner is the parked runner: it publishes parked events whose hindrance is gone, in order, and deletes them once
+// they are acked. It runs inside a session, fenced by its epoch, on a connection and a producer of its own.
+type runner struct {
+	*Options
+	yard  *store.Yard
+	aside *aside
+	trust *trust
+	maker *recordMaker
+	dock  *dock
+	state *State
+
+	careful    int                    // shipments that are still sent one event at a time
+	pause      time.Time              // after a fault of the broker's: do nothing before
+	places     map[string]store.Place // how far each topic's release has come
+	recheck    map[string]bool        // topics whose standing keys have to be looked at
+	operations int64
+	away       *outage
+	letterless time.Time // the dead-letter topic took nothing: not before
+}
+
+// load learns from the table which topics and keys stand aside. It has to run before feed does.
+func (r *runner) load(ctx context.Context) error {
+	work, err := r.yard.Look(ctx)
+	if err != nil {
+		return err
+	}
+	r.operations = work.Operations
+	waiting, err := r.yard.WaitingTopics(ctx)
+	if err != nil {
+		return err
+	}
+	for _, topic := range waiting {
+		r.aside.standTopic(topic, whyReleasing)
+	}
+	if r.SkipDead {
+		return nil
+	}
+	keys, err := r.yard.DeadKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		r.aside.standKey(k.Topic, k.Key)
+	}
+	return nil
+}
+
+// run works until ctx ends. Its errors are PostgreSQL's; Kafka's are waited out here.
+func (r *runner) run(ctx, stop context.Context) error {
+	defer r.dock.close()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil && stop.Err() == nil {
+		busy, err := r.round(ctx)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		if busy {
+			continue
+		}
+		r.dock.rest(restAfter)
+		select {
+		case <-tick.C:
+		case <-r.aside.nudge:
+		case <-stop.Done():
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// round does a bounded piece of all that is due, so that no lane waits long for another.
+func (r *runner) round(ctx context.Context) (busy bool, err error) {
+	work, err := r.yard.Look(ctx)
+	if err != nil {
+		return false, err
+	}
+	if work.Operations != r.operations {
+		if err := r.afterOperations(ctx); err != nil {
+			return false, err
+		}
+		r.operations = work.Operations
+	}
+	if time.Now().Before(r.pause) {
+		return false, nil
+	}
+	if work.Scheduled {
+		if err := r.due(ctx, Scheduled); err != nil {
+			return false, err
+		}
+	}
+	if work.Replay {
+		if err := r.due(ctx, Replay); err != nil {
+			return false, err
+		}
+	}
+	if work.Letters && r.DeadLetterTopic != "" {
+		if err := r.letters(ctx); err != nil {
+			return false, err
+		}
+	}
+	for _, topic := range r.aside.dueTopics(time.Now()) {
+		more, err := r.release(ctx, topic)
+		if err != nil {
+			return false, err
+		}
+		busy = busy || more
+	}
+	for _, topic := range slices.Collect(maps.Keys(r.recheck)) {
+		if err := r.checkKeys(ctx, topic); err != nil {
+			return false, err
+		}
+	}
+	return busy || work.Scheduled || work.Replay, nil
+}
+
+// afterOperations looks at everything again: a person has retried, edited or dropped events.
+func (r *runner) afterOperations(ctx context.Context) error {
+	topics, err := r.yard.WaitingTopics(ctx)
+	if err != nil {
+		return err
+	}
+	for _, topic := range topics {
+		r.aside.standTopic(topic, whyReleasing)
+		delete(r.places, topic)
+	}
+	for _, topic := range r.aside.topicsWithKeys() {
+		r.recheck[topic] = true
+	}
+	return nil
+}
+
+// due ships one batch of what has a time of its own. An event whose key or topic stands aside joins those.
+func (r *runner) due(ctx context.Context, state string) error {
+	_, err := r.ship(ctx, func(row func(*store.ParkedRow) error) (int, error) {
+		return r.yard.Due(ctx, state, r.limit(), row)
+	}, func(row *store.ParkedRow) verdict {
+		if state == Replay {
+			return send
+		}
+		topic := string(row.Topic)
+		if why := r.aside.trouble(topic); why != "" {
+			return verdict{state: Held, reason: why}
+		}
+		if why := r.aside.behind(topic, row.Key); why != "" {
+			return verdict{state: Behind, reason: why}
+		}
+		return send
+	})
+	return err
+}
+
+// release ships a batch of a topic that stands aside, and opens the topic when nothing is left to release.
+func (r *runner) release(ctx context.Context, topic string) (more bool, err error) {
+	producer, err := r.dock.ready()
+	if err != nil {
+		return false, r.wait(err)
+	}
+	if why := notAllowed(r.Allow, topic); why != "" {
+		r.aside.postpone(topic, why, time.Now().Add(time.Minute))
+		return false, nil
+	}
+	if _, err := producer.Topic(ctx, topic); err != nil {
+		if !publisher.TopicTrouble(err) {
+			return false, r.wait(err)
+		}
+		r.aside.postpone(topic, publisher.Reason(err), time.Now().Add(time.Second))
+		return false, nil
+	}
+	r.aside.releasing(topic)
+	generation, quiet := r.aside.look(topic, nil)
+	place := r.places[topic]
+	shipped, err := r.ship(ctx, func(row func(*store.ParkedRow) error) (int, error) {
+		return r.yard.InOrder(ctx, topic, place, r.limit(), !r.SkipDead, func(p *store.ParkedRow) error {
+			place = p.Place()
+			return row(p)
+		})
+	}, func(*store.ParkedRow) verdict { return send })
+	if err != nil || !shipped.clean {
+		return false, err
+	}
+	if shipped.rows > 0 {
+		r.places[topic] = place
+		return true, nil
+	}
+	delete(r.places, topic)
+	if place == (store.Place{}) && quiet && r.aside.open(topic, nil, generation) {
+		r.Log.Info("topic goes on: nothing of it is held any more", "topic", topic)
+		r.recheck[topic] = true
+		return false, nil
+	}
+	return place != (store.Place{}), nil // once more from the start: rows may have come in behind us
+}
+
+// checkKeys opens the keys of a topic of which nothing is parked any more, and has released what no dead event holds
+// back.
+func (r *runner) checkKeys(ctx context.Context, topic string) error {
+	delete(r.recheck, topic)
+	for keys := range slices.Chunk(r.aside.keysOf(topic), keysAtOnce) {
+		generations := map[string]uint64{}
+		for _, key := range keys {
+			if generation, ok := r.aside.look(topic, &key); ok {
+				generations[key] = generation
+			} else {
+				r.recheck[topic] = true
+			}
+		}
+		remains, err := r.yard.Remains(ctx, topic, keys)
+		if err != nil {
+			return err
+		}
+		for key, generation := range generations {
+			dead, some := remains[key]
+			switch {
+			case some && !dead:
+				r.aside.standTopic(topic, whyReleasing)
+				r.recheck[topic] = true
+			case !some && !r.aside.open(topic, &key, generation):
+				r.recheck[topic] = true
+			}
+		}
+	}
+	return nil
+}
+
+// letters ships copies of dead events to the dead-letter topic.
+func (r *runner) letters(ctx context.Context) error {
+	if time.Now().Before(r.letterless) {
+		return nil
+	}
+	producer, err := r.dock.ready()
+	if err != nil {
+		return r.wait(err)
+	}
+	if _, err := producer.Topic(ctx, r.DeadLetterTopic); err != nil {
+		r.letterless = time.Now().Add(2 * retryTopic)
+		r.Log.Warn("the dead-letter topic takes nothing, trying again", "topic", r.DeadLetterTopic, "error", err)
+		return nil
+	}
+	return r.shipLetters(ctx)
+}
+
+// limit is how many rows the next shipment may have.
+func (r *runner) limit() int {
+	if r.careful > 0 {
+		return 1
+	}
+	return shipmentRows
+}
+
+// wait notes a fault of Kafka's: the runner does nothing for a while. The session goes on.
+func (r *runner) wait(err error) error {
+	r.dock.close()
+	r.pause = time.Now().Add(time.Second)
+	r.away.is(err)
+	return nil
+}

@@ -1,0 +1,237 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// shipped says how a shipment went.
+type shipped struct {
+	rows  int  // that were looked at
+	clean bool // nothing failed
+}
+
+// ship reads rows, sends those that judge lets go, waits for their acks, and writes down what became of each: acked
+// ones are deleted, the others keep their place with a new state or reason. Its errors are PostgreSQL's.
+func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) error) (int, error),
+	judge func(*store.ParkedRow) verdict) (shipped, error) {
+	if _, err := r.dock.ready(); err != nil {
+		return shipped{}, r.wait(err)
+	}
+	alone := r.careful > 0
+	var parcels []*parcel
+	var changes []store.Change
+	var fault error
+	bytes := int64(0)
+	n, err := read(func(row *store.ParkedRow) error {
+		if fault != nil || bytes > shipmentBytes {
+			return store.ErrStop
+		}
+		bytes += row.Size()
+		p := newParcel(row)
+		p.alone = alone
+		v, err := r.sendParked(ctx, row, p, judge)
+		switch {
+		case err != nil:
+			fault = err
+			return store.ErrStop
+		case v == send:
+			parcels = append(parcels, p)
+		default:
+			r.stand(p, v)
+			changes = append(changes, store.Change{No: p.no, State: v.state, Reason: v.reason})
+		}
+		return nil
+	})
+	if err != nil {
+		return shipped{}, err
+	}
+	r.dock.wait(ctx)
+	if r.careful > 0 {
+		r.careful--
+	}
+	var done []int64
+	for _, p := range parcels {
+		if p.fate == acked {
+			done = append(done, p.no)
+			continue
+		}
+		if fault == nil || publisher.Innocent(fault) {
+			fault = p.err
+		}
+		if v := r.blame(p); v != send {
+			r.stand(p, v)
+			changes = append(changes, store.Change{No: p.no, State: v.state, Reason: v.reason})
+		}
+	}
+	if err := r.writeDown(ctx, done, changes); err != nil {
+		return shipped{}, err
+	}
+	r.afterFault(fault)
+	return shipped{rows: n, clean: fault == nil}, nil
+}
+
+// sendParked sends one row, or says what is to become of it instead. The error is one of the producer's.
+func (r *runner) sendParked(ctx context.Context, row *store.ParkedRow, p *parcel, judge func(*store.ParkedRow) verdict) (verdict, error) {
+	if v := judge(row); v != send {
+		return v, nil
+	}
+	if why := notAllowed(r.Allow, p.topic); why != "" {
+		return verdict{state: Held, reason: why}, nil
+	}
+	topic, err := r.dock.producer.Topic(ctx, p.topic)
+	if publisher.TopicTrouble(err) {
+		return verdict{state: Held, reason: publisher.Reason(err)}, nil
+	}
+	if err != nil {
+		return send, err
+	}
+	record, err := r.maker.make(&row.Row, p.topic)
+	if err != nil {
+		return verdict{state: Dead, reason: "invalid_headers: " + err.Error()}, nil
+	}
+	if v := unfit(record, topic, r.Compressed); v != send {
+		return v, nil
+	}
+	if err := r.trust.await(ctx, MessageTimeout(r.LeaseTTL)); err != nil {
+		return send, err
+	}
+	err = r.dock.send(ctx, record, p)
+	switch {
+	case publisher.TopicTrouble(err):
+		return verdict{state: Held, reason: publisher.Reason(err)}, nil
+	case publisher.Rejected(err):
+		return verdict{state: Dead, reason: publisher.Reason(err)}, nil
+	}
+	return send, err
+}
+
+// blame says what a parcel's failure proves: a topic's refusal holds, a refusal of a record sent alone condemns it,
+// anything else blames nobody.
+func (r *runner) blame(p *parcel) verdict {
+	switch {
+	case publisher.TopicTrouble(p.err):
+		r.aside.postpone(p.topic, publisher.Reason(p.err), time.Now().Add(retryTopic))
+		return verdict{state: Held, reason: publisher.Reason(p.err)}
+	case p.fate == rejected && p.alone:
+		return verdict{state: Dead, reason: publisher.Reason(p.err)}
+	case p.fate == rejected:
+		r.careful = carefulShipments
+	}
+	return send
+}
+
+// stand lets the topic or key of an event that cannot go stand aside.
+func (r *runner) stand(p *parcel, v verdict) {
+	switch {
+	case v.state == Held:
+		r.aside.postpone(p.topic, v.reason, time.Now().Add(time.Second))
+	case v.state == Dead && p.key != nil && !r.SkipDead:
+		r.aside.standKey(p.topic, *p.key)
+	}
+}
+
+// writeDown makes the outcome durable: first what is gone, then what stays.
+func (r *runner) writeDown(ctx context.Context, done []int64, changes []store.Change) error {
+	ctx = context.WithoutCancel(ctx)
+	if len(done) > 0 {
+		if err := r.yard.Released(ctx, done); err != nil {
+			return err
+		}
+		r.state.delivered.Add(int64(len(done)))
+	}
+	if len(changes) > 0 {
+		return r.yard.Changed(ctx, changes)
+	}
+	return nil
+}
+
+// afterFault decides how to go on after something failed.
+func (r *runner) afterFault(fault error) {
+	switch {
+	case fault == nil:
+		r.away.over()
+	case errors.Is(fault, context.Canceled):
+	case publisher.Rejected(fault), publisher.TopicTrouble(fault), publisher.Innocent(fault):
+		r.dock.close() // what a producer left out after a failure must not be filled in by the same one
+	default:
+		_ = r.wait(fault)
+	}
+}
+
+// shipLetters sends copies of dead events to the dead-letter topic, as they were, with the story in headers.
+func (r *runner) shipLetters(ctx context.Context) error {
+	var parcels []*parcel
+	var fault error
+	_, err := r.yard.Unlettered(ctx, r.limit(), func(row *store.ParkedRow) error {
+		if fault != nil {
+			return store.ErrStop
+		}
+		record, err := r.maker.make(&row.Row, r.DeadLetterTopic)
+		if err != nil {
+			record.Headers = record.Headers[:0]
+		}
+		record.Partition = publisher.AnyPartition
+		record.Headers = append(record.Headers,
+			publisher.Header{Key: "relay-reason", Value: []byte(row.Reason)},
+			publisher.Header{Key: "relay-original-topic", Value: append([]byte(nil), row.Topic...)},
+			publisher.Header{Key: "relay-attempts", Value: []byte(strconv.Itoa(int(row.Attempts)))},
+			publisher.Header{Key: "relay-parked-at", Value: []byte(row.ParkedAt.Format(time.RFC3339Nano))},
+			publisher.Header{Key: "relay-created-at", Value: []byte(row.CreatedAt.Format(time.RFC3339Nano))})
+		p := newParcel(row)
+		p.alone = r.careful > 0
+		if err := r.trust.await(ctx, MessageTimeout(r.LeaseTTL)); err != nil {
+			return err
+		}
+		switch err := r.dock.send(ctx, record, p); {
+		case publisher.Rejected(err):
+			p.fate, p.err, p.alone = rejected, err, true
+		case err != nil:
+			fault = err
+			return store.ErrStop
+		}
+		parcels = append(parcels, p)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r.dock.wait(ctx)
+	if r.careful > 0 {
+		r.careful--
+	}
+	return r.lettersSent(ctx, parcels, fault)
+}
+
+func (r *runner) lettersSent(ctx context.Context, parcels []*parcel, fault error) error {
+	var done []int64
+	for _, p := range parcels {
+		switch {
+		case p.fate == acked:
+			done = append(done, p.no)
+		case p.fate == rejected && p.alone:
+			r.Log.Warn("the dead-letter topic refuses an event, which stays in outbox.parked only", "parked_no", p.no, "error", p.err)
+			done = append(done, p.no)
+		case p.fate == rejected:
+			r.careful = carefulShipments
+			fault = p.err
+		default:
+			fault = p.err
+		}
+	}
+	if len(done) > 0 {
+		if err := r.yard.Lettered(context.WithoutCancel(ctx), done); err != nil {
+			return err
+		}
+	}
+	if fault != nil {
+		r.letterless = time.Now().Add(time.Second)
+	}
+	r.afterFault(fault)
+	return nil
+}
