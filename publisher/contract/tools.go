@@ -243,9 +243,14 @@ func createTopic(t testing.TB, brokers []string, name string, partitions int32, 
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, err := admin(t, brokers).CreateTopic(ctx, partitions, 1, values, name); err != nil {
+	stage := admin(t, brokers)
+	if _, err := stage.CreateTopic(ctx, partitions, 1, values, name); err != nil {
 		t.Fatalf("create topic %s: %v", name, err)
 	}
+	eventually(t, patience, "the broker knows the topic its controller made", func() bool {
+		topics, err := stage.ListTopics(ctx, name)
+		return err == nil && topics[name].Err == nil && len(topics[name].Partitions) == int(partitions)
+	})
 }
 
 // endOf is the number of records of a topic that nothing was deleted from.

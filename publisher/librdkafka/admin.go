@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
@@ -140,8 +141,9 @@ func (d description) forCheck() TopicDescription {
 	return t
 }
 
-// CreateTopics creates those that are missing and leaves the others as they are. created are the names that were
-// not there. The error names each topic that could not be created.
+// CreateTopics creates those that are missing and leaves the others as they are. It returns when the brokers know the
+// new ones, which takes a moment after the controller has said yes. created are the names that were not there. The
+// error names each topic that could not be created.
 func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) (created []string, err error) {
 	if len(specs) == 0 {
 		return nil, nil
@@ -173,7 +175,36 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) (created []
 				asError(r.Error).With(a.voice.clean(r.Error.String()))))
 		}
 	}
-	return created, errors.Join(failed...)
+	return created, errors.Join(append(failed, a.awaitTopics(ctx, created))...)
+}
+
+// awaitTopics asks until the topics are known. Whoever asked sooner would take them for missing.
+func (a *Admin) awaitTopics(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	for {
+		found, err := describe(ctx, a.client, names)
+		if err != nil {
+			return fmt.Errorf("wait for created topics: %w", err)
+		}
+		unknown := 0
+		for _, d := range found {
+			if publisher.Class(d.err) == publisher.ClassNoTopic || publisher.Class(d.err) == publisher.ClassUnavailable {
+				unknown++
+			}
+		}
+		if unknown == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for created topics: %d of %d are not known yet: %w", unknown, len(names), ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // orDefault is -1, "the cluster's default", for 0.

@@ -1,0 +1,136 @@
+//go:build cgo
+
+package librdkafka
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/contract"
+)
+
+func TestCheckProperties_AsksTheLibraryForTheRest(t *testing.T) {
+	errs := CheckProperties(map[string]string{
+		"acks": "1", "no.such.property": "1", "socket.timeout.ms": "soon", "linger.ms": "5", "batch.size": "1000",
+		"statistics.interval.ms": "1000",
+	})
+	var text []string
+	for _, err := range errs {
+		text = append(text, err.Error())
+	}
+	if len(errs) != 3 || !strings.Contains(text[0], "acks is refused") ||
+		!strings.Contains(text[1], "no.such.property") || !strings.Contains(text[2], "socket.timeout.ms") {
+		t.Errorf("%q", text)
+	}
+}
+
+func TestOpen_RefusesWhatWouldBreakDelivery(t *testing.T) {
+	for name, value := range map[string]string{"enable.idempotence": "false", "max.in.flight": "50", "no.such": "1"} {
+		cfg := contract.Config(t, []string{"127.0.0.1:1"})
+		cfg.Properties = map[string]string{name: value}
+		if p, err := Open(cfg, nil); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s=%s: %v", name, value, err)
+			if p != nil {
+				p.Close()
+			}
+		}
+	}
+	cfg := contract.Config(t, []string{"127.0.0.1:1"})
+	cfg.MessageTimeout = time.Millisecond
+	if _, err := Open(cfg, nil); err == nil {
+		t.Error("a message timeout of a millisecond was taken")
+	}
+}
+
+func TestProducerSettings_OursWinOverTheUsers(t *testing.T) {
+	cfg := contract.Config(t, []string{"a:1", "b:2"})
+	cfg.Properties = map[string]string{"linger.ms": "7", "socket.timeout.ms": "9000"}
+	m, err := producerSettings(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"bootstrap.servers": "a:1,b:2", "enable.idempotence": true, "acks": "all", "max.in.flight": 5,
+		"enable.gapless.guarantee": true, "allow.auto.create.topics": false, "message.timeout.ms": 20000,
+		"linger.ms": "7", "socket.timeout.ms": "9000", "security.protocol": "plaintext",
+		"go.delivery.report.fields": "none",
+	} {
+		if m[name] != want {
+			t.Errorf("%s = %v, want %v", name, m[name], want)
+		}
+	}
+}
+
+func TestSecuritySettings_MapTLSAndSASL(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("hidden\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := contract.Config(t, []string{"a:1"})
+	cfg.TLS = publisher.TLS{Enabled: true, CertFile: "c.pem", KeyFile: "k.pem", KeyPasswordFile: password}
+	cfg.SASL = publisher.SASL{Mechanism: "OAUTHBEARER", ClientID: "id", ClientSecret: "s3cret", TokenURL: "https://x/t", Scope: "kafka"}
+	m, err := producerSettings(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"security.protocol": "sasl_ssl", "ssl.ca.location": "probe", "ssl.certificate.location": "c.pem",
+		"ssl.key.location": "k.pem", "ssl.key.password": "hidden", "sasl.mechanism": "OAUTHBEARER",
+		"sasl.oauthbearer.method": "oidc", "sasl.oauthbearer.client.id": "id",
+		"sasl.oauthbearer.client.secret": "s3cret", "sasl.oauthbearer.token.endpoint.url": "https://x/t",
+		"sasl.oauthbearer.scope": "kafka",
+	} {
+		if m[name] != want {
+			t.Errorf("%s = %v, want %v", name, m[name], want)
+		}
+	}
+	if got := newVoice(cfg, m).clean("token s3cret, key hidden"); got != "token [secret], key [secret]" {
+		t.Errorf("a secret stays in a text: %s", got)
+	}
+	cfg.SASL.Mechanism = "GSSAPI"
+	if _, err := producerSettings(cfg); err == nil {
+		t.Error("GSSAPI was taken")
+	}
+}
+
+func TestVersion_IsNewEnough(t *testing.T) {
+	if err := checkVersion(); err != nil || Version() == "" {
+		t.Errorf("librdkafka %q: %v", Version(), err)
+	}
+}
+
+func TestVoice_SaysAnEqualLineOnceAMinute(t *testing.T) {
+	v := newVoice(contract.Config(t, nil), nil)
+	begin := time.Now()
+	for i, want := range []struct {
+		after time.Duration
+		held  int
+		ok    bool
+	}{{0, 0, true}, {time.Second, 0, false}, {59 * time.Second, 0, false}, {61 * time.Second, 2, true}, {62 * time.Second, 0, false}} {
+		if held, ok := v.mayspeak("FAIL broker gone", begin.Add(want.after)); held != want.held || ok != want.ok {
+			t.Errorf("line %d: held %d, spoken %t; want %d, %t", i, held, ok, want.held, want.ok)
+		}
+	}
+	if strings.Map(dropDigits, "after 12ms in state UP") != "after ms in state UP" {
+		t.Error("numbers make lines differ")
+	}
+}
+
+func TestStatistics_CountStandingBrokers(t *testing.T) {
+	var s statistics
+	if s.last() != (Stats{}) {
+		t.Error("something was counted before the first statistics")
+	}
+	s.take(`{"msg_cnt":7,"brokers":{
+		"a:1/1":{"nodeid":1,"state":"UP","txretries":2,"req_timeouts":1},
+		"b:1/2":{"nodeid":2,"state":"CONNECT","txretries":1},
+		"a:1/bootstrap":{"nodeid":-1,"state":"UP"}}}`)
+	s.take(`not json`)
+	if want := (Stats{BrokersUp: 1, Brokers: 2, Queued: 7, Retries: 3, TimedOut: 1}); s.last() != want {
+		t.Errorf("%+v, want %+v", s.last(), want)
+	}
+}
