@@ -84,6 +84,9 @@ func TestPublished_ReturnsWhatWasWritten(t *testing.T) {
 func TestPublished_SeesItsOwnTransactionOnly(t *testing.T) {
 	other := testdb.Begin(t)
 	insert(t, other, outbox.Event{Topic: "others", Payload: outbox.JSON(1)})
+	if err := other.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	tx := testdb.Begin(t)
 	Expect(t, tx)
 
