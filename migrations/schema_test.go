@@ -29,7 +29,7 @@ func connect(t *testing.T, url string) *pgx.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close(context.Background()) })
-	exec(t, conn, "set search_path to outbox")
+	exec(t, conn, "set search_path to outbox; set lock_timeout to '20s'")
 	return conn
 }
 

@@ -260,3 +260,21 @@ func TestUp_RefusesAStandby(t *testing.T) {
 		t.Errorf("status on a standby: %+v, %v", steps, err)
 	}
 }
+
+// docs/roles.md shows the grants in full, for a schema and roles of its own; they are the files' text.
+func TestRolesPage_ShowsTheGrants(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "roles.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, role := range map[string]string{"writer": "shop", "relay": "relay", "consumer": "billing"} {
+		text, err := fs.ReadFile(migrations.Grants, "grants/"+kind+".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := strings.TrimSpace(strings.NewReplacer(`:"schema"`, "outbox", `:"role"`, role).Replace(stripComments(string(text))))
+		if !strings.Contains(string(page), shown) {
+			t.Errorf("docs/roles.md does not show the grants of a %s:\n%s", kind, shown)
+		}
+	}
+}
