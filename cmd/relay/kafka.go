@@ -11,13 +11,18 @@ import (
 	"github.com/outboxrelay/relay/publisher/librdkafka"
 )
 
-// kafkaConfig is the configuration of Kafka for a command that does one thing. Its client logs what matters.
+// kafkaConfig is the configuration of Kafka for a command that does one thing. Its client logs warnings only, unless
+// --log-level asks for more: what it says of its connections is the daemon's concern.
 func (g *globals) kafkaConfig(cfg *config.Config) (publisher.Config, error) {
 	kafka, err := cfg.Kafka.Publisher()
 	if err != nil {
 		return kafka, err
 	}
-	kafka.Log, err = g.logger(cfg)
+	quiet := *cfg
+	if g.logLevel == "" {
+		quiet.Log.Level = "warn"
+	}
+	kafka.Log, err = g.logger(&quiet)
 	return kafka, err
 }
 

@@ -92,14 +92,24 @@ func explainConnect(err error, c *pgconn.Config) error {
 	return fmt.Errorf("PostgreSQL at %s cannot be reached: %w", where, innermost(err))
 }
 
-// innermost is the cause alone: pgx wraps it in text that repeats the place for each try.
+// innermost is the cause alone, of the first host when there are several: pgx wraps it in text that repeats the place
+// for each try.
 func innermost(err error) error {
 	for {
-		next := errors.Unwrap(err)
-		if next == nil {
+		switch wrapped := err.(type) { //nolint:errorlint // this walks the tree itself
+		case interface{ Unwrap() error }:
+			if wrapped.Unwrap() == nil {
+				return err
+			}
+			err = wrapped.Unwrap()
+		case interface{ Unwrap() []error }:
+			if len(wrapped.Unwrap()) == 0 {
+				return err
+			}
+			err = wrapped.Unwrap()[0]
+		default:
 			return err
 		}
-		err = next
 	}
 }
 

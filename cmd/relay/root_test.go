@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -154,9 +156,39 @@ func TestMain_UnreachableServersAreSaidSoon(t *testing.T) {
 	}
 }
 
+func TestMain_ServersThatMisbehaveAreSaidInOneLine(t *testing.T) {
+	silent := listen(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	web := listen(t, func(conn net.Conn) { _, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") })
+	for address, want := range map[string]string{
+		silent: "PostgreSQL at " + silent + " does not answer within 5s; start it",
+		web:    "PostgreSQL at " + web + " cannot be reached: ",
+	} {
+		r := runRelay(t, []string{"RELAY_POSTGRES_URL=postgres://u:kanarienvogel@" + address + "/app?sslmode=disable"}, "status")
+		r.wants(t, exitFailed)
+		if !strings.Contains(r.errors, want) || strings.Count(r.errors, "\n") != 1 || strings.Contains(r.errors, "kanarienvogel") {
+			t.Errorf("stderr %q, wanted %q", r.errors, want)
+		}
+	}
+}
+
+func TestMain_RefusedLoginsAreExplained(t *testing.T) {
+	_, conn := emptyDatabase(t)
+	c := conn.Config()
+	for place, want := range map[string]string{
+		"dbname=nothing user=" + c.User:              `has no database "nothing"; create it`,
+		"dbname=" + c.Database + " user=nobody_here": `refused the login of "nobody_here"`,
+	} {
+		url := fmt.Sprintf("host=%s port=%d sslmode=disable %s", c.Host, c.Port, place)
+		r := runRelay(t, []string{"RELAY_POSTGRES_URL=" + url}, "status")
+		r.wants(t, exitFailed)
+		if !strings.Contains(r.errors, want) {
+			t.Errorf("stderr %q, wanted %q", r.errors, want)
+		}
+	}
+}
+
 func TestMain_EndsWithItsContext(t *testing.T) {
-	env, b := broker(t, map[string]int32{"quiet": 1})
-	_ = b
+	env, _ := broker(t, map[string]int32{"quiet": 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(time.Second, cancel)
 	t.Chdir(t.TempDir())

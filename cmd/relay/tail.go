@@ -57,11 +57,11 @@ null. What is not UTF-8 is in key_base64 or value_base64 instead. A header name 
 					fmt.Fprintf(g.stderr, "waiting for records of %s; Ctrl-C ends\n", strings.Join(args, ", "))
 				}
 			}
-			print := g.printRecord
+			each := g.printRecord
 			if asJSON {
-				print = g.printRecordJSON
+				each = g.printRecordJSON
 			}
-			err = librdkafka.Tail(ctx, kafka, opts, print)
+			err = librdkafka.Tail(ctx, kafka, opts, each)
 			if errors.Is(err, ctx.Err()) && ctx.Err() != nil {
 				return nil // the user has seen enough
 			}

@@ -26,7 +26,7 @@ func (p Postgres) ConnString() (string, error) {
 
 // readSecret reads a file that holds one secret. Editors and `echo` end it with a newline that is not part of it.
 func readSecret(path string) (string, error) {
-	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", path, withoutPath(err))
 	}

@@ -45,7 +45,7 @@ func NewLogger(w io.Writer, opts LogOptions) (*slog.Logger, error) {
 	case opts.Format == FormatConsole, opts.Format == FormatAuto && opts.Terminal:
 		w = zerolog.ConsoleWriter{
 			Out: w, NoColor: !opts.Color,
-			FormatTimestamp: func(t any) string { return clock(t) },
+			FormatTimestamp: clock,
 		}
 	case opts.Format != FormatJSON && opts.Format != FormatAuto:
 		return nil, fmt.Errorf("log format %q: there are auto, console and json", opts.Format)
