@@ -1,0 +1,135 @@
+//go:build cgo
+
+package librdkafka
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// description is what the cluster said of one topic.
+type description struct {
+	name       string
+	partitions []kafka.TopicPartitionInfo
+	config     map[string]string // empty where we may not read it
+	err        error
+}
+
+func (d description) topic() publisher.Topic {
+	limit, err := strconv.Atoi(d.config["max.message.bytes"])
+	if err != nil {
+		limit = publisher.NoLimit
+	}
+	return publisher.Topic{
+		Name: d.name, Partitions: int32(len(d.partitions)), MaxMessageBytes: limit,
+		Compacted: strings.Contains(d.config["cleanup.policy"], "compact"),
+	}
+}
+
+// describe asks for topics and their configuration in two requests. The error says that the cluster could not be
+// asked; what is wrong with a single topic stands in its description.
+func describe(ctx context.Context, admin *kafka.AdminClient, names []string) (map[string]description, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	result, err := admin.DescribeTopics(ctx, kafka.NewTopicCollectionOfTopicNames(names),
+		kafka.SetAdminOptionIncludeAuthorizedOperations(true), kafka.SetAdminRequestTimeout(answerWithin))
+	if err != nil {
+		return nil, fmt.Errorf("ask the cluster about topics: %w", notAnswered(err))
+	}
+	found := map[string]description{}
+	var usable []string
+	for _, d := range result.TopicDescriptions {
+		one := description{name: d.Name, partitions: d.Partitions}
+		switch {
+		case d.Error.Code() != kafka.ErrNoError:
+			one.err = publisher.FromCode(int(d.Error.Code()))
+		case !writable(d.AuthorizedOperations):
+			one.err = publisher.FromCode(int(kafka.ErrTopicAuthorizationFailed))
+		case len(d.Partitions) == 0:
+			one.err = publisher.FromCode(int(kafka.ErrLeaderNotAvailable)) // just made
+		default:
+			usable = append(usable, d.Name)
+		}
+		found[d.Name] = one
+	}
+	if len(usable) == 0 {
+		return found, nil
+	}
+	configs, err := topicConfigs(ctx, admin, usable)
+	if err != nil {
+		return nil, err
+	}
+	for name, config := range configs {
+		d := found[name]
+		d.config = config
+		found[name] = d
+	}
+	return found, nil
+}
+
+// topicConfigs reads the topics' configuration; none for those that we may not read.
+func topicConfigs(ctx context.Context, admin *kafka.AdminClient, names []string) (map[string]map[string]string, error) {
+	resources := make([]kafka.ConfigResource, len(names))
+	for i, name := range names {
+		resources[i] = kafka.ConfigResource{Type: kafka.ResourceTopic, Name: name}
+	}
+	results, err := admin.DescribeConfigs(ctx, resources, kafka.SetAdminRequestTimeout(answerWithin))
+	if err != nil {
+		return nil, fmt.Errorf("ask the cluster for the configuration of topics: %w", notAnswered(err))
+	}
+	configs := map[string]map[string]string{}
+	for _, r := range results {
+		if r.Error.Code() != kafka.ErrNoError {
+			continue
+		}
+		config := map[string]string{}
+		for _, entry := range r.Config {
+			config[entry.Name] = entry.Value
+		}
+		configs[r.Name] = config
+	}
+	return configs, nil
+}
+
+// notAnswered gives a failed question a class; one that took too long means that the brokers are away.
+func notAnswered(err error) error {
+	e := asError(err)
+	switch e.Class() {
+	case publisher.ClassTimedOut, publisher.ClassUnknown:
+		return publisher.NewError(publisher.ClassTransport, "the brokers do not answer")
+	}
+	return e
+}
+
+// writable reads the operations we are allowed. A cluster that does not say (before 2.3) gives none.
+func writable(operations []kafka.ACLOperation) bool {
+	if operations == nil {
+		return true
+	}
+	for _, o := range operations {
+		if o == kafka.ACLOperationWrite || o == kafka.ACLOperationAll {
+			return true
+		}
+	}
+	return false
+}
+
+// legal is Kafka's rule for topic names. It also keeps zero bytes from becoming the end of a C string.
+func legal(name string) bool {
+	if name == "" || name == "." || name == ".." || len(name) > 249 {
+		return false
+	}
+	for _, c := range []byte(name) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
