@@ -46,7 +46,6 @@ type batch struct {
 	open    atomic.Int64
 	tickets []ticket // never grows beyond its capacity: reports hold pointers into it
 	bytes   int64
-	began   time.Time // when its first record was about to be sent
 	settled store.Settlement
 	// standings are what the parked events belong to, to be told when they are in the table.
 	standings []*standing
@@ -99,9 +98,6 @@ func (l *ledger) begin() *batch {
 
 // issue makes the ticket of a row that is about to be sent, and counts it as in flight.
 func (l *ledger) issue(b *batch, key rowKey, size int64, topic *topicState) *ticket {
-	if len(b.tickets) == 0 {
-		b.began = time.Now()
-	}
 	b.tickets = append(b.tickets, ticket{batch: b, key: key, size: size, topic: topic})
 	b.open.Add(1)
 	l.rows.Add(1)
@@ -179,13 +175,6 @@ func (l *ledger) recycle(batches []*batch) {
 			l.free = append(l.free, b)
 		}
 	}
-}
-
-// stalled says whether a record of the oldest closed batch has waited for its ack for longer than limit.
-func (l *ledger) stalled(limit time.Duration) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.queue) > 0 && l.queue[0].open.Load() > 0 && time.Since(l.queue[0].began) > limit
 }
 
 // settledAll says whether nothing is queued.

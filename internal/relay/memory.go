@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // memory is what one session leaves to the next of the same term, about rows behind the cursor. It holds at most what
@@ -64,6 +65,22 @@ type findings struct {
 	mu        sync.Mutex
 	condemned map[rowKey]string
 	troubled  map[string]string
+	first     error // that was reported and blames something
+}
+
+// failure notes what was reported first. What is innocent explains nothing.
+func (f *findings) failure(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.first == nil && !publisher.Innocent(err) {
+		f.first = err
+	}
+}
+
+func (f *findings) cause() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.first
 }
 
 func newFindings() *findings {

@@ -11,5 +11,6 @@ func TestMutants_OfSettlingAreCaught(t *testing.T) {
 		"settle-before-ack":         "TestSession_SettlesOnlyTheContiguousAckedPrefix",
 		"highest-ack":               "TestSession_SettlesOnlyTheContiguousAckedPrefix",
 		"position-across-reconnect": "TestSession_StartsFromTheRowNotFromMemory",
+		"park-outside":              "TestParked_WhatCannotBeParkedIsNotPassed",
 	})
 }

@@ -216,3 +216,21 @@ func TestParked_DeadLettersTellTheStory(t *testing.T) {
 		t.Errorf("parked: %s", got)
 	}
 }
+
+func TestParked_WhatCannotBeParkedIsNotPassed(t *testing.T) {
+	r := newRig(t, map[string]int32{"t": 1})
+	r.showOnFailure()
+	r.exec(`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no room'; end $$;
+		create trigger refuse before insert on outbox.parked for each row execute function refuse()`)
+	w := r.start(r.options())
+	r.exec(`insert into outbox.events (topic, key, payload) values ('missing', 'a', '1'), ('t', 'a', '2')`)
+	eventually(t, "the session ends because an event cannot be parked", 20*time.Second, func() bool {
+		return w.State().Report().SessionEnds["postgres"] > 0
+	})
+	r.exec("drop trigger refuse on outbox.parked")
+	r.settled(20 * time.Second)
+	w.halt(t)
+	if got := r.parkedNow(); got != "1 held" {
+		t.Errorf("parked: %s", got)
+	}
+}

@@ -56,36 +56,24 @@ func (s *session) run(ctx, stop context.Context) error {
 	})
 	g.Go(func() error { return s.settle.run(gctx, hurry) })
 	g.Go(func() error { return s.runner.run(gctx, stop) })
-	g.Go(func() error { return s.watch(gctx) })
+	g.Go(func() error {
+		select {
+		case <-s.producer.Dead():
+			return fmt.Errorf("the Kafka client ended: %w", s.producer.Err())
+		case <-gctx.Done():
+			return nil
+		}
+	})
 	err := g.Wait()
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
+	s.producer.Close()
+	if cause := s.findings.cause(); cause != nil && publisher.Fatal(err) {
+		err = cause // the report that made the client give up says more than that it did
+	}
 	s.end(err)
 	return err
-}
-
-// giveUpBefore is how long before the Kafka client would time records out the session gives all of them up.
-const giveUpBefore = 500 * time.Millisecond
-
-// watch ends the session when the producer has died or a record waits too long. The client's own time-out must not
-// come first: it takes records out of its queue one by one, and a younger record of the same key could be written
-// before the session has purged it. Giving up purges all of them at once.
-func (s *session) watch(ctx context.Context) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.producer.Dead():
-			return fmt.Errorf("the Kafka client ended: %w", s.producer.Err())
-		case <-tick.C:
-			if s.ledger.stalled(MessageTimeout(s.LeaseTTL) - giveUpBefore) {
-				return publisher.NewError(publisher.ClassTimedOut, "a record was not acked in time")
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }
 
 // drain waits until all that was sent is settled.
@@ -104,10 +92,9 @@ func (s *session) drain(ctx context.Context) error {
 	return errDrained
 }
 
-// end closes the producer, settles what was acked in time, and learns what the next session should know. After a
-// settle that failed it settles nothing: whether that one was written is not known.
+// end settles what was acked in time, and learns what the next session should know. After a settle that failed it
+// settles nothing: whether that one was written is not known.
 func (s *session) end(why error) {
-	s.producer.Close()
 	if !s.settle.broken {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		if err := s.settle.once(ctx); err != nil {
@@ -160,5 +147,7 @@ func (s *session) Failed(tag any, err error) {
 	default:
 		s.ledger.fail(t, failed)
 	}
-	s.fail(fmt.Errorf("topic %q: %w", t.topic.name, err))
+	err = fmt.Errorf("topic %q: %w", t.topic.name, err)
+	s.findings.failure(err)
+	s.fail(err)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/store"
 )
 
@@ -58,7 +59,14 @@ func (s *settle) once(ctx context.Context) error {
 		sum.Books.Add(&b.settled.Books)
 		sum.Parked = append(sum.Parked, b.settled.Parked...)
 	}
-	anchor, err := s.settler.Settle(ctx, &sum)
+	err := fault.At("settle-ready")
+	var anchor store.Anchor
+	if err == nil {
+		anchor, err = s.settler.Settle(ctx, &sum)
+	}
+	if err == nil {
+		err = fault.At("settle-done")
+	}
 	if err != nil {
 		s.broken = true
 		return fmt.Errorf("move the cursor: %w", err)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/store"
 	"github.com/outboxrelay/relay/publisher"
 )
@@ -26,10 +27,10 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 	alone := r.careful > 0
 	var parcels []*parcel
 	var changes []store.Change
-	var fault error
+	var failure error
 	bytes := int64(0)
 	n, err := read(func(row *store.ParkedRow) error {
-		if fault != nil || bytes > shipmentBytes {
+		if failure != nil || bytes > shipmentBytes {
 			return store.ErrStop
 		}
 		bytes += row.Size()
@@ -38,7 +39,7 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 		v, err := r.sendParked(ctx, row, p, judge)
 		switch {
 		case err != nil:
-			fault = err
+			failure = err
 			return store.ErrStop
 		case v == send:
 			parcels = append(parcels, p)
@@ -51,6 +52,9 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 	if err != nil {
 		return shipped{}, err
 	}
+	if err := fault.At("release-sent"); err != nil {
+		return shipped{}, err
+	}
 	r.dock.wait(ctx)
 	if r.careful > 0 {
 		r.careful--
@@ -61,8 +65,8 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 			done = append(done, p.no)
 			continue
 		}
-		if fault == nil || publisher.Innocent(fault) {
-			fault = p.err
+		if failure == nil || publisher.Innocent(failure) {
+			failure = p.err
 		}
 		if v := r.blame(p); v != send {
 			r.stand(p, v)
@@ -72,8 +76,8 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 	if err := r.writeDown(ctx, done, changes); err != nil {
 		return shipped{}, err
 	}
-	r.afterFault(fault)
-	return shipped{rows: n, clean: fault == nil}, nil
+	r.afterFault(failure)
+	return shipped{rows: n, clean: failure == nil}, nil
 }
 
 // sendParked sends one row, or says what is to become of it instead. The error is one of the producer's.
@@ -139,11 +143,17 @@ func (r *runner) stand(p *parcel, v verdict) {
 // writeDown makes the outcome durable: first what is gone, then what stays.
 func (r *runner) writeDown(ctx context.Context, done []int64, changes []store.Change) error {
 	ctx = context.WithoutCancel(ctx)
+	if err := fault.At("release-acked"); err != nil {
+		return err
+	}
 	if len(done) > 0 {
 		if err := r.yard.Released(ctx, done); err != nil {
 			return err
 		}
 		r.state.delivered.Add(int64(len(done)))
+	}
+	if err := fault.At("release-deleted"); err != nil {
+		return err
 	}
 	if len(changes) > 0 {
 		return r.yard.Changed(ctx, changes)
@@ -152,24 +162,24 @@ func (r *runner) writeDown(ctx context.Context, done []int64, changes []store.Ch
 }
 
 // afterFault decides how to go on after something failed.
-func (r *runner) afterFault(fault error) {
+func (r *runner) afterFault(failure error) {
 	switch {
-	case fault == nil:
+	case failure == nil:
 		r.away.over()
-	case errors.Is(fault, context.Canceled):
-	case publisher.Rejected(fault), publisher.TopicTrouble(fault), publisher.Innocent(fault):
+	case errors.Is(failure, context.Canceled):
+	case publisher.Rejected(failure), publisher.TopicTrouble(failure), publisher.Innocent(failure):
 		r.dock.close() // what a producer left out after a failure must not be filled in by the same one
 	default:
-		_ = r.wait(fault)
+		_ = r.wait(failure)
 	}
 }
 
 // shipLetters sends copies of dead events to the dead-letter topic, as they were, with the story in headers.
 func (r *runner) shipLetters(ctx context.Context) error {
 	var parcels []*parcel
-	var fault error
+	var failure error
 	_, err := r.yard.Unlettered(ctx, r.limit(), func(row *store.ParkedRow) error {
-		if fault != nil {
+		if failure != nil {
 			return store.ErrStop
 		}
 		record, err := r.maker.make(&row.Row, r.DeadLetterTopic)
@@ -192,7 +202,7 @@ func (r *runner) shipLetters(ctx context.Context) error {
 		case publisher.Rejected(err):
 			p.fate, p.err, p.alone = rejected, err, true
 		case err != nil:
-			fault = err
+			failure = err
 			return store.ErrStop
 		}
 		parcels = append(parcels, p)
@@ -205,10 +215,10 @@ func (r *runner) shipLetters(ctx context.Context) error {
 	if r.careful > 0 {
 		r.careful--
 	}
-	return r.lettersSent(ctx, parcels, fault)
+	return r.lettersSent(ctx, parcels, failure)
 }
 
-func (r *runner) lettersSent(ctx context.Context, parcels []*parcel, fault error) error {
+func (r *runner) lettersSent(ctx context.Context, parcels []*parcel, failure error) error {
 	var done []int64
 	for _, p := range parcels {
 		switch {
@@ -219,9 +229,9 @@ func (r *runner) lettersSent(ctx context.Context, parcels []*parcel, fault error
 			done = append(done, p.no)
 		case p.fate == rejected:
 			r.careful = carefulShipments
-			fault = p.err
+			failure = p.err
 		default:
-			fault = p.err
+			failure = p.err
 		}
 	}
 	if len(done) > 0 {
@@ -229,9 +239,9 @@ func (r *runner) lettersSent(ctx context.Context, parcels []*parcel, fault error
 			return err
 		}
 	}
-	if fault != nil {
+	if failure != nil {
 		r.letterless = time.Now().Add(time.Second)
 	}
-	r.afterFault(fault)
+	r.afterFault(failure)
 	return nil
 }

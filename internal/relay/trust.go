@@ -9,12 +9,12 @@ import (
 
 // Lease arithmetic, as shares of the lease's ttl. A record may be handed to the Kafka client only while the trust
 // that is left exceeds the client's message timeout: whatever a frozen process still holds has expired when a
-// successor may start. With renewals every tenth, about a quarter of the ttl stays as room for a slow one.
+// successor may start. With renewals every tenth, a fifth of the ttl stays as room for a slow one.
 func renewEvery(ttl time.Duration) time.Duration { return ttl / 10 }
 func margin(ttl time.Duration) time.Duration     { return ttl / 20 }
 
 // MessageTimeout is how long a record may stay in the Kafka client, for a lease of this ttl.
-func MessageTimeout(ttl time.Duration) time.Duration { return ttl * 7 / 10 }
+func MessageTimeout(ttl time.Duration) time.Duration { return ttl * 3 / 4 }
 
 // trust is how long the lease may be believed in without asking, by the monotonic clock. The renewer writes it, feed
 // reads it.

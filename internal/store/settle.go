@@ -86,6 +86,14 @@ func NewSettler(c *pgx.Conn, names Names, name string, epoch int64) *Settler {
 func (s *Settler) Settle(ctx context.Context, m *Settlement) (Anchor, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	if len(m.Parked) > 0 && mutant.On("park-outside") {
+		cursorFirst := *m
+		cursorFirst.Parked = nil
+		if _, err := s.Settle(ctx, &cursorFirst); err != nil {
+			return Anchor{}, err
+		}
+		m = &Settlement{Cursor: m.Cursor, Parked: m.Parked, Floor: m.Floor, Newest: m.Newest}
+	}
 	var to *string
 	if m.Cursor.Open {
 		text := m.Cursor.To.String()

@@ -78,6 +78,7 @@ func connectionSettings(m kafka.ConfigMap, cfg publisher.Config, keep func(name 
 	for name, value := range map[string]kafka.ConfigValue{
 		"bootstrap.servers":        strings.Join(cfg.Brokers, ","),
 		"client.id":                cfg.ClientID,
+		"enable.metrics.push":      "false", // KIP-714: nobody asked us to tell brokers about ourselves
 		"socket.keepalive.enable":  "true",
 		"reconnect.backoff.ms":     "100",
 		"reconnect.backoff.max.ms": "2000",
