@@ -50,6 +50,7 @@ type line struct {
 	Time    time.Time `json:"time"`
 	Level   string    `json:"level"`
 	Message string    `json:"message"`
+	Wake    string    `json:"wake"`
 	text    string
 }
 
@@ -94,7 +95,11 @@ func (d *daemon) saysSoon(phrase string, limit time.Duration) line {
 func (d *daemon) runs() {
 	d.t.Helper()
 	if gone, status := d.Exited(); gone {
-		d.t.Fatalf("process %d ended by itself: exit %d, signal %v", d.PID(), status.ExitStatus(), status.Signal())
+		how := fmt.Sprintf("exit %d", status.ExitStatus())
+		if status.Signaled() {
+			how = "signal: " + status.Signal().String()
+		}
+		d.t.Fatalf("process %d ended by itself: %s", d.PID(), how)
 	}
 }
 

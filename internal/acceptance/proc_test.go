@@ -53,6 +53,20 @@ func cpuWithChildren(pid int) time.Duration {
 	return sum
 }
 
+// cpuOfBrokers is what the brokers that this program has started use.
+func cpuOfBrokers() (sum time.Duration) {
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range paths {
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		arguments, _ := os.ReadFile(path)
+		fields := stat(pid)
+		if strings.Contains(string(arguments), "\x00kafka.Kafka\x00") && len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) {
+			sum += ticks(fields, 14, 15)
+		}
+	}
+	return sum
+}
+
 // memory is a line of /proc/PID/status in MiB: VmRSS, what is resident, or VmHWM, the most that ever was.
 func memory(t testing.TB, pid int, name string) float64 {
 	t.Helper()

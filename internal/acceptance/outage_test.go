@@ -1,0 +1,104 @@
+//go:build linux
+
+package acceptance
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/outboxrelay/relay/internal/devenv/kafka"
+)
+
+// drainWithin is how long what has piled up may take after the server is back.
+const drainWithin = 60 * time.Second
+
+func TestOutages_KafkaAwayTwoMinutesAndPostgresRestarted(t *testing.T) {
+	binary := setUp(t)
+	cluster := must(kafka.Start(context.Background(), kafka.Options{}))(t)
+	t.Cleanup(cluster.Stop)
+	s := newSite(t, cluster, nil)
+	d := s.relay(binary)
+	d.saysSoon("session began", 20*time.Second)
+	ctx, enough := context.WithCancel(t.Context())
+	defer enough()
+	// 500 events a second, for as long as the test takes.
+	c := &crowd{site: s, topic: s.topic, clients: 4, keysEach: 50, least: 10, most: 10, events: 1 << 40,
+		pause: 80 * time.Millisecond, through: true}
+	end := c.start(ctx)
+	eventually(t, "a thousand events are in Kafka", 30*time.Second, func() bool { return s.stored(s.topic) > 1000 })
+
+	cluster.KillNode(0)
+	killed := time.Now()
+	samples := residentDuring(d, killed.Add(2*time.Minute))
+	t.Logf("resident while Kafka is away, MiB each 10 s: %s", strings.Trim(fmt.Sprintf("%.0f", samples), "[]"))
+	// The first sample is taken when the records in flight have timed out, and their session has ended.
+	if first, last := samples[2], samples[len(samples)-1]; last > first+8 {
+		t.Errorf("the relay grew from %.0f to %.0f MiB while Kafka was away", first, last)
+	}
+	if err := cluster.StartNode(context.Background(), 0); err != nil {
+		t.Fatal(err)
+	}
+	caughtUp(s, d, "Kafka was away for two minutes")
+	outageIsTold(d, "Kafka", killed, 1)
+
+	for _, mode := range []string{"fast", "immediate"} {
+		restarted := time.Now()
+		if err := s.pg.Restart(context.Background(), mode); err != nil {
+			t.Fatal(err)
+		}
+		caughtUp(s, d, "PostgreSQL was restarted ("+mode+")")
+		outageIsTold(d, "PostgreSQL", restarted, 1)
+	}
+
+	enough()
+	committed := end()
+	s.settled(d, sum(committed), drainWithin)
+	d.stop(10 * time.Second)
+	d.showLog("the log")
+	t.Logf("%d events were committed, %d copies", sum(committed), s.arrived(t, s.topic, committed))
+}
+
+// residentDuring samples a process's memory each ten seconds.
+func residentDuring(d *daemon, until time.Time) (samples []float64) {
+	d.t.Helper()
+	for next := time.Now(); next.Before(until); next = next.Add(10 * time.Second) {
+		time.Sleep(time.Until(next))
+		d.runs()
+		samples = append(samples, memory(d.t, d.PID(), "VmRSS"))
+	}
+	time.Sleep(time.Until(until))
+	return samples
+}
+
+// caughtUp waits until what was committed before is settled, while events go on to come.
+func caughtUp(s *site, d *daemon, why string) {
+	s.t.Helper()
+	began := time.Now()
+	behind := s.ask("select coalesce(sum(pending), 0)::bigint from outbox.lag")
+	there := s.ask("select count(*) from outbox.events")
+	eventually(s.t, "the relay has caught up: "+why, drainWithin, func() bool {
+		d.runs()
+		return s.ask("select coalesce(sum(delivered), 0)::bigint from outbox.relays") >= there
+	})
+	s.t.Logf("%s: %d events were pending, settled %.1f s after it was back", why, behind, time.Since(began).Seconds())
+}
+
+// outageIsTold wants one line when something went away and one when it was back, not one for each try.
+func outageIsTold(d *daemon, what string, since time.Time, want int) {
+	d.t.Helper()
+	count := func(phrase string) (n int) {
+		for _, l := range d.said(phrase) {
+			if !l.Time.Before(since.Truncate(time.Millisecond)) {
+				n++
+			}
+		}
+		return n
+	}
+	began, over := count(what+" is not available, waiting"), count(what+" is available again")
+	if began != want || over != want {
+		d.t.Errorf("%s: %d lines say that it is away and %d that it is back, want %d each", what, began, over, want)
+	}
+}
