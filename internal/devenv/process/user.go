@@ -38,13 +38,13 @@ func Unprivileged(names ...string) (*User, error) {
 	return nil, fmt.Errorf("running as root, and none of the accounts %q exists to drop to: run as another user", names)
 }
 
-// LetThrough makes sure that the account can reach path, which may not exist yet. Folders of this program's user
-// inside the temporary directory are opened for passing through (chmod o+x); of any other folder that bars the way
-// the error says which it is, because opening it is its owner's decision.
+// LetThrough makes sure that the account can reach path. Folders of this program's user inside the temporary
+// directory or /tmp are opened for passing through (chmod o+x); of any other folder that bars the way the error says
+// which it is, because opening it is its owner's decision.
 func (u *User) LetThrough(path string) error {
-	temporary, err := filepath.EvalSymlinks(os.TempDir())
+	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		return fmt.Errorf("find the temporary directory: %w", err)
+		return fmt.Errorf("look at the way: %w", err)
 	}
 	for folder := filepath.Dir(path); ; folder = filepath.Dir(folder) {
 		info, err := os.Stat(folder)
@@ -52,8 +52,7 @@ func (u *User) LetThrough(path string) error {
 			return fmt.Errorf("look at the way to %s: %w", path, err)
 		}
 		if !u.mayPass(info) {
-			resolved, _ := filepath.EvalSymlinks(folder)
-			if !mine(info) || !strings.HasPrefix(resolved, temporary+string(filepath.Separator)) {
+			if !mine(info) || !temporary(folder) {
 				return fmt.Errorf("the account %q, to which root is dropped, may not pass through %s: choose another "+
 					"folder, or run `chmod o+x %s`", u.Name, folder, folder)
 			}
@@ -65,6 +64,16 @@ func (u *User) LetThrough(path string) error {
 			return nil
 		}
 	}
+}
+
+// temporary says whether what is in the folder is there for a while only.
+func temporary(folder string) bool {
+	for _, place := range []string{os.TempDir(), "/tmp"} {
+		if place, err := filepath.EvalSymlinks(place); err == nil && strings.HasPrefix(folder+"/", place+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 func (u *User) mayPass(folder os.FileInfo) bool {
