@@ -167,8 +167,7 @@ return case when content is not null
 -- parked_edit changes one parked event: what is given replaces what was there, null leaves it, no_key and its like
 -- set it to null (no_payload makes a tombstone). seq tells two events with one id apart. A dead event becomes held, so
 -- that the relay tries it; so does one behind another when it goes to another topic or key. due_at and seq, its place
--- in the order of release, stay. A replay cannot be
--- edited: its event was delivered. The same rules hold as for events.
+-- in the order of release, stay. A replay cannot be edited: its event was delivered. The same rules hold as for events.
 --
 -- The row gets a new parked_no. The relay deletes by that number what Kafka has acked: were the event just being sent
 -- as it was, the edited one would vanish with it.
