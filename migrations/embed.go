@@ -8,9 +8,13 @@
 //   - goes forward only; a file that was released is never edited, a new one follows it;
 //   - records its version in relay_migrations in its last statement, so that whoever ran it, the record is there.
 //
-// What later files must keep in mind for that: an object that an earlier file makes and a later one changes is made by
-// the earlier one only where it is missing ("create or replace" would undo the change), and an index is looked for
-// before it is made ("create index if not exists" waits for all writers even when it then does nothing).
+// What a new file must keep in mind for that:
+//
+//   - A view is made only where it is missing: "create or replace view" in an old file fails on, or takes back, what a
+//     later one made of it. For a function that operators call "create or replace" will do, because the later file
+//     runs again too; not for one that inserts call.
+//   - An index is looked for before it is made: "create index if not exists" waits for all writers even when it then
+//     does nothing.
 package migrations
 
 import "embed"

@@ -87,7 +87,7 @@ func writerMay() []permission {
 	for _, ours := range []string{"xid", "seq", "slot", "created_at"} {
 		list = append(list, permission{sql: fmt.Sprintf(`insert into events (topic, payload, %s) values ('orders', '{}', default)`, ours)})
 	}
-	for _, table := range []string{"relays", "parked", "slots", "inbox", "relay_migrations"} {
+	for _, table := range []string{"relays", "parked", "slots", "inbox", "operations", "relay_migrations"} {
 		list = append(list, permission{sql: "select from " + table}, permission{sql: "delete from " + table},
 			permission{sql: "insert into " + table + " default values"})
 	}
@@ -134,6 +134,8 @@ func TestGrantWriter_PreparedInsertAndCopy(t *testing.T) {
 
 func TestGrantRelay_GivesWhatRunningNeedsAndNoMore(t *testing.T) {
 	url := postgres.NewDatabase(t)
+	// Nothing may lean on PUBLIC here either.
+	exec(t, connect(t, url), `alter default privileges revoke execute on functions from public`)
 	ForTest(t, url, weird)
 	role, address := newRole(t, url, "relay")
 	if err := GrantRelay(t.Context(), url, weird, role); err != nil {
@@ -151,6 +153,9 @@ func TestGrantRelay_GivesWhatRunningNeedsAndNoMore(t *testing.T) {
 		{sql: `insert into parked (name, seq, state, id, topic, created_at) values ('main', 1, 'dead', gen_random_uuid(), 't', now()) returning parked_no`, may: true},
 		{sql: `update parked set attempts = 1`, may: true},
 		{sql: `delete from parked where seq = 1`, may: true},
+		{sql: `select max(op_no) from operations`, may: true},
+		{sql: `select parked_retry_where(everything => true)`, may: true},
+		{sql: `insert into operations (verb, events) values ('retry', 1)`, may: true},
 		{sql: `select * from delivery`, may: true},
 		{sql: `select * from lag`, may: true},
 		{sql: `select * from relay_migrations`, may: true},
@@ -168,6 +173,8 @@ func TestGrantRelay_GivesWhatRunningNeedsAndNoMore(t *testing.T) {
 		{sql: `truncate events_3, inbox`},
 		{sql: `delete from relays`},
 		{sql: `delete from slots`},
+		{sql: `update operations set who = 'somebody else'`},
+		{sql: `delete from operations`},
 		{sql: `insert into inbox (consumer, message_id) values ('c', 'm')`},
 		{sql: `insert into relay_migrations (version) values (9)`},
 		{sql: `select setval('events_seq', 1)`},

@@ -49,14 +49,14 @@ func text(t *testing.T, conn *pgx.Conn, sql string, args ...any) string {
 const tables = `select string_agg(format('%s %s', c.relkind, c.relname), E'\n' order by c.relname)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1`
 
-// withNext adds a second migration of the kind the future brings: a new column, which a view then shows.
+// withNext adds a migration of the kind the future brings: a new column, which a view then shows.
 func withNext(t *testing.T) fs.FS {
 	t.Helper()
-	files := fstest.MapFS{"0002_next.sql": {Data: []byte(`-- +goose Up
+	files := fstest.MapFS{"9000_next.sql": {Data: []byte(`-- +goose Up
 alter table events add column if not exists tenant text;
 create or replace view lag as select null::text as name, 1::bigint as pending, now() as oldest_created_at,
     0::double precision as lag_seconds, 'new' as era;
-insert into relay_migrations (version) values (2) on conflict do nothing;
+insert into relay_migrations (version) values (9000) on conflict do nothing;
 `)}}
 	for _, name := range fileNames(migrations.FS) {
 		data, err := fs.ReadFile(migrations.FS, name)
@@ -120,7 +120,7 @@ func TestUp_ManyAtOnceApplyEachStepOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for _, step := range []string{"outbox 0001_outbox", "outbox 0002_next", "second 0001_outbox", "second 0002_next"} {
+	for _, step := range []string{"outbox 0001_outbox", "outbox 9000_next", "second 0001_outbox", "second 9000_next"} {
 		if count[step] != 1 {
 			t.Errorf("%s was applied %d times", step, count[step])
 		}
@@ -267,9 +267,9 @@ func eventually(t *testing.T, what string, claim func() bool) {
 func TestUp_AFailedStepLeavesNothing(t *testing.T) {
 	url := postgres.NewDatabase(t)
 	files := withNext(t).(fstest.MapFS)
-	files["0003_bad.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\ncreate table half (a int);\nselect 1 / 0;\n")}
+	files["9001_bad.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\ncreate table half (a int);\nselect 1 / 0;\n")}
 	applied, err := up(t.Context(), files, url, "outbox", nil)
-	if err == nil || !strings.Contains(err.Error(), "0003_bad") || len(applied) != 2 {
+	if err == nil || !strings.Contains(err.Error(), "9001_bad") || len(applied) != len(files)-1 {
 		t.Fatalf("applied %v, error %v", applied, err)
 	}
 	if found := text(t, connect(t, url), `select coalesce(to_regclass('outbox.half')::text, 'none')`); found != "none" {
@@ -291,7 +291,7 @@ func TestStatus_KnowsChangedAndNewerSteps(t *testing.T) {
 		t.Errorf("the changed step does not say so: %+v", steps[0])
 	}
 	last := steps[len(steps)-1]
-	if last.Version != 2 || !last.Unknown || !last.Applied {
+	if last.Version != 9000 || !last.Unknown || !last.Applied {
 		t.Errorf("a newer relay's step: %+v", last)
 	}
 	if applied, err := Up(t.Context(), url, "outbox", nil); err != nil || len(applied) != 0 {

@@ -108,7 +108,7 @@ func TestPsql_BringsAnOlderSchemaUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	if era := text(t, conn, `select era from outbox.lag`); era != "new" {
-		t.Errorf("running 0001 again took 0002 back")
+		t.Errorf("running 0001 again took 9000 back")
 	}
 	if kept := text(t, conn, `select payload::text from outbox.events`); kept != `{"kept": true}` {
 		t.Errorf("the event became %s", kept)
@@ -148,7 +148,7 @@ func TestFiles_RecordThemselvesAndGoForwardOnly(t *testing.T) {
 		if !strings.HasSuffix(body, want) {
 			t.Errorf("%s does not end with: %s", name, want)
 		}
-		for _, banned := range []string{"+goose Down", "create or replace", "index if not exists", "concurrently", "outbox."} {
+		for _, banned := range []string{"+goose Down", "create or replace view", "index if not exists", "concurrently", "outbox."} {
 			if strings.Contains(stripComments(body), banned) || banned == "+goose Down" && strings.Contains(body, banned) {
 				t.Errorf("%s contains %q", name, banned)
 			}

@@ -8,4 +8,6 @@ grant select, truncate on
     :"schema".events_4, :"schema".events_5, :"schema".events_6, :"schema".events_7 to :"role";
 grant select, insert, update on :"schema".relays, :"schema".slots to :"role";
 grant select, insert, update, delete on :"schema".parked to :"role";
+grant select, insert on :"schema".operations to :"role";
 grant select, delete on :"schema".inbox to :"role";
+grant execute on all functions in schema :"schema" to :"role";
