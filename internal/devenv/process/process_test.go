@@ -57,7 +57,9 @@ func startServer(guard *Guard, folder string) (*Process, int) {
 		panic(err)
 	}
 	defer out.Close()
-	script := `sleep 1000 & child=$!; trap 'kill $child; exit' TERM; echo $child; wait`
+	// A session of its own where the system has the command, as PostgreSQL's backends have: the kernel does not wake
+	// a frozen child then when its parent dies.
+	script := `$(command -v setsid) sleep 1000 & child=$!; trap 'kill $child; exit' TERM; echo $child; wait`
 	p, err := guard.Start(Spec{Path: "/bin/sh", Args: []string{"-c", script, folder}, Output: out})
 	if err != nil {
 		panic(err)
