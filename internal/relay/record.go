@@ -169,5 +169,8 @@ func decodeHeaders(text []byte, headers []publisher.Header) ([]publisher.Header,
 		}
 		headers = append(headers, publisher.Header{Key: name, Value: value})
 	}
+	if _, err := d.Token(); err != nil {
+		return headers, fmt.Errorf("headers are not a JSON object: %w", err)
+	}
 	return headers, nil
 }
