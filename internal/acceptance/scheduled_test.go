@@ -1,0 +1,79 @@
+//go:build linux
+
+package acceptance
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestScheduled_EachWithinASecondOfItsTime schedules many events at random times and measures live ones meanwhile.
+// RELAY_TEST_SCHEDULED=full schedules a million over ten minutes instead of 40,000 over 40 seconds.
+func TestScheduled_EachWithinASecondOfItsTime(t *testing.T) {
+	binary := setUp(t)
+	events, length := 40_000, 40*time.Second
+	if os.Getenv("RELAY_TEST_SCHEDULED") == "full" {
+		events, length = 1_000_000, 10*time.Minute
+	}
+	s := newSite(t, nil, nil)
+	d := s.relay(binary)
+	d.saysSoon("session began", 20*time.Second)
+	warm(s, d, 100_000)
+	w := s.watch(s.topic)
+	alone := w.under(100, 10*time.Second)
+
+	later := s.newTopic(4)
+	began := time.Now()
+	// The first are due when all of them are surely parked.
+	lead := 20*time.Second + time.Duration(events/10_000)*time.Second
+	_, err := s.connect().Exec(context.Background(), `
+		insert into outbox.events (topic, key, payload, deliver_at)
+		select $1, 'key-' || i % 1000, json_build_object('n', i, 'due', floor(extract(epoch from at) * 1000)), at
+		  from (select i, clock_timestamp() + make_interval(secs => $3 + random() * $4) as at from generate_series(1, $2::int) i) e`,
+		later, events, lead.Seconds(), length.Seconds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all are parked", lead, func() bool {
+		return s.ask("select count(*) from outbox.parked where state = 'scheduled'") == int64(events)
+	})
+	t.Logf("%d events parked %v after their insert began", events, time.Since(began).Round(time.Millisecond))
+	time.Sleep(time.Until(began.Add(lead))) // the load, not a wait: live events are measured while scheduled ones leave
+	beside := w.under(100, length-5*time.Second)
+	eventually(t, "all have left", length, func() bool { return s.ask("select count(*) from outbox.parked") == 0 })
+	d.stop(10 * time.Second)
+
+	var late []time.Duration
+	seen := map[int]bool{}
+	twisted, last := 0, map[string]int64{}
+	s.readBack(later, func(r *kgo.Record) {
+		var event struct {
+			N   int   `json:"n"`
+			Due int64 `json:"due"`
+		}
+		if err := json.Unmarshal(r.Value, &event); err != nil {
+			t.Fatalf("record %s: %v", r.Value, err)
+		}
+		if event.Due < last[string(r.Key)] {
+			twisted++
+		}
+		last[string(r.Key)] = event.Due
+		seen[event.N] = true
+		late = append(late, r.Timestamp.Sub(time.UnixMilli(event.Due)))
+	})
+	slices.Sort(late)
+	t.Logf("lateness p50 %v, p99 %v, most %v; live p99 alone %.1f ms, beside %.1f ms", late[len(late)/2], late[len(late)*99/100],
+		late[len(late)-1], milliseconds(alone[len(alone)*99/100]), milliseconds(beside[len(beside)*99/100]))
+	if len(seen) != events || len(late) != events || twisted > 0 {
+		t.Errorf("%d of %d events, %d records, %d before an earlier one of their key", len(seen), events, len(late), twisted)
+	}
+	if late[0] < -time.Millisecond || late[len(late)*999/1000] > time.Second {
+		t.Errorf("events left between %v and %v after their time", late[0], late[len(late)-1])
+	}
+}
