@@ -32,7 +32,14 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 		return err
 	}
 	r := relay.New(options)
-	server, err := ops.Listen(cfg.HTTP.Listen, r.State().Report)
+	server, err := ops.Listen(cfg.HTTP.Listen, r.State().Report, func(ctx context.Context) (any, error) {
+		conn, err := connectPostgres(ctx, cfg, "status")
+		if err != nil {
+			return nil, err
+		}
+		defer closePostgres(conn)
+		return readStatus(ctx, conn, cfg.Outbox.Schema, cfg.Outbox.Name)
+	})
 	if err != nil {
 		return err
 	}
@@ -76,7 +83,7 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 		Compressed:   cfg.Kafka.Compression != "none",
 		Allow:        cfg.Topics.Allow,
 		SkipDead:     cfg.Parked.OnDead == config.OnDeadSkip, DeadLetterTopic: cfg.Parked.DeadLetterTopic,
-		Log:          log,
+		Log: log,
 	}
 	kafka := &kafkaSide{cfg: cfg, limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
 	o.Open, o.Ping = kafka.open, kafka.ping

@@ -47,7 +47,8 @@ var errBroken = errors.New("the checksum is not that of the bytes")
 
 // unseal checks the bytes of a value, and says whose they are.
 func unseal(value []byte) (key string, n int, ghost bool, err error) {
-	body, want := value, uint64(0)
+	var body []byte
+	var want uint64
 	if len(value) > 6 && value[0] == 0 {
 		body, want = value[:len(value)-4], uint64(binary.BigEndian.Uint32(value[len(value)-4:]))
 	} else {

@@ -21,9 +21,9 @@ type Server struct {
 	http     *http.Server
 }
 
-// Listen takes the address, "" for none, so that a port in use is told before anything is delivered. report is asked
-// at each request.
-func Listen(address string, report func() relay.Report) (*Server, error) {
+// Listen takes the address, "" for none, so that a port in use is told before anything is delivered. report and status
+// are asked at each request; status is what relay status --json prints.
+func Listen(address string, report func() relay.Report, status func(context.Context) (any, error)) (*Server, error) {
 	if address == "" {
 		return &Server{}, nil
 	}
@@ -34,7 +34,7 @@ func Listen(address string, report func() relay.Report) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, report()) })
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, report()) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { page(w, r, status) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry(report), promhttp.HandlerOpts{}))
 	return &Server{listener: listener, http: &http.Server{Handler: mux, ReadTimeout: 5 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}}, nil
@@ -83,6 +83,18 @@ func ready(w http.ResponseWriter, r relay.Report) {
 		status = http.StatusServiceUnavailable
 	}
 	answer(w, status, map[string]any{"ready": len(reasons) == 0, "leading": r.Leading, "reasons": reasons, "last_error": r.LastError})
+}
+
+// page answers with the outbox as the database knows it.
+func page(w http.ResponseWriter, r *http.Request, status func(context.Context) (any, error)) {
+	ctx, cancel := context.WithTimeout(r.Context(), 8*time.Second)
+	defer cancel()
+	report, err := status(ctx)
+	if err != nil {
+		answer(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
+		return
+	}
+	answer(w, http.StatusOK, report)
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -103,3 +103,48 @@ func checkOrder(t *testing.T, records []*kgo.Record, n, copies int) {
 		t.Errorf("%d of %d events, %d copies (at most %d), %d out of order", len(seen), n, len(records)-len(seen), copies, twisted)
 	}
 }
+
+func TestRelay_SleepsUntilAnInsertRings(t *testing.T) {
+	r := newRig(t, map[string]int32{"t": 1})
+	r.showOnFailure()
+	o := r.options()
+	o.Wake = "listen"
+	w := r.start(o)
+	asleep := func() bool {
+		return queryRow[int](r, `select count(*) from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock'
+			and classid = 7090210 and granted and database = (select oid from pg_database where datname = current_database())`) == 1
+	}
+	for n := range 3 {
+		eventually(t, "the relay sleeps", 10*time.Second, asleep)
+		r.exec("insert into outbox.events (topic, payload) values ('t', to_json($1::int))", n+1)
+		began := time.Now()
+		r.settled(10 * time.Second)
+		if took := time.Since(began); took > asleepFor {
+			t.Errorf("event %d took %v: only the safety poll found it", n, took)
+		}
+	}
+	w.halt(t)
+	if asleep() {
+		t.Error("a stopped relay still has the bell hanging")
+	}
+	checkOrder(t, r.read("t"), 3, 0)
+}
+
+func TestRelay_AFollowerLeadsAtOnceAfterACleanStop(t *testing.T) {
+	r := newRig(t, map[string]int32{"t": 4})
+	r.showOnFailure()
+	first := r.start(r.options())
+	eventually(t, "the first leads", 10*time.Second, func() bool { return first.State().Report().InSession })
+	second := r.start(r.options())
+	r.exec("insert into outbox.events (topic, key, payload) select 't', n % 10, to_json(n) from generate_series(1, 2000) n")
+	first.halt(t)
+	began := time.Now()
+	eventually(t, "the second leads", 10*time.Second, func() bool { return second.State().Report().Leading })
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the follower led after %v", took)
+	}
+	r.exec("insert into outbox.events (topic, key, payload) select 't', n % 10, to_json(n) from generate_series(2001, 3000) n")
+	r.settled(20 * time.Second)
+	second.halt(t)
+	checkOrder(t, r.read("t"), 3000, 0)
+}

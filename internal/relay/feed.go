@@ -62,7 +62,7 @@ func (f *feed) run(ctx, stop context.Context) error {
 			}
 			continue
 		}
-		if err := f.waiter.wait(ctx, stop, page.Quiet); err != nil {
+		if err := f.waiter.wait(ctx, stop); err != nil {
 			return err
 		}
 	}

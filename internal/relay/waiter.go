@@ -24,9 +24,8 @@ type waiter struct {
 	next        time.Duration
 }
 
-// wait returns when it is time to look again, or when ctx or stop ends. quiet says that the last look found not even a
-// foreign transaction. Called after each look that found no row.
-func (w *waiter) wait(ctx, stop context.Context, quiet bool) error {
+// wait returns when it is time to look again, or when ctx or stop ends. Called after each look that found no row.
+func (w *waiter) wait(ctx, stop context.Context) error {
 	if w.set {
 		return w.sleep(ctx, stop)
 	}

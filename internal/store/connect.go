@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // ConnString gives the connection string each time one is needed, so that a rotated secret is picked up.
@@ -45,7 +44,7 @@ func Connect(ctx context.Context, conn ConnString, application string) (*pgx.Con
 	}
 	cfg, err := pgx.ParseConfig(text)
 	if err != nil {
-		return nil, &Refused{Why: "postgres.url cannot be read: " + urlFault(err)}
+		return nil, &Refused{Why: "postgres.url is not a libpq URL or key=value string: relay config check says where"}
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
@@ -89,17 +88,6 @@ func prepareSession(ctx context.Context, c *pgx.Conn) error {
 		return fmt.Errorf("set the session rules: %w", err)
 	}
 	return nil
-}
-
-// urlFault leaves the connection string, which holds a password, out of pgx's message.
-func urlFault(err error) string {
-	var parse *pgconn.ParseConfigError
-	if errors.As(err, &parse) {
-		if cause := errors.Unwrap(parse); cause != nil {
-			return cause.Error()
-		}
-	}
-	return "not a libpq URL or key=value string"
 }
 
 // closeSoon ends a connection without waiting long for a server that may be gone.

@@ -154,7 +154,6 @@ type tally struct {
 	last    map[string]int
 	twisted int
 	pages   int
-	looks   int // windows that were looked at twice
 }
 
 func (y *tally) settle(rows []string) {

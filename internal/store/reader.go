@@ -85,7 +85,7 @@ type Page struct {
 	Quiet bool
 }
 
-// ErrStop, returned by a row function, ends a page early without an error: Page.Next then is behind the rows handed
+// ErrStop ends a page early when a row function returns it, without an error: Page.Next then is behind the rows handed
 // out before.
 var ErrStop = errors.New("stop the page here")
 

@@ -200,7 +200,7 @@ func testQuota(t *testing.T, open Open) {
 	b := openBench(t, open, Config(t, site.Brokers))
 	fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.ThrottlingQuotaExceeded, Count: 1})
 	r := b.send(publisher.Record{Topic: topic, Partition: 0, Value: []byte("v")})
-	if _, failed := b.settle(); failed == 1 && !publisher.Throttled(r.err) {
+	if failed := b.settle(); failed == 1 && !publisher.Throttled(r.err) {
 		t.Errorf("over a quota: %v", r.err)
 	}
 }

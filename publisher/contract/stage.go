@@ -79,18 +79,17 @@ func endOf(t testing.TB, stage *kadm.Client, topic string) int {
 }
 
 // readAll reads what the topic holds, by partition.
-func readAll(t testing.TB, brokers []string, topic string, opts ...kgo.Opt) map[int32][]*kgo.Record {
+func readAll(t testing.TB, brokers []string, topic string) map[int32][]*kgo.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ends, err := admin(t, brokers, opts...).ListEndOffsets(ctx, topic)
+	ends, err := admin(t, brokers).ListEndOffsets(ctx, topic)
 	if err != nil {
 		t.Fatalf("ask for the end of %s: %v", topic, err)
 	}
-	consumer, err := kgo.NewClient(append([]kgo.Opt{
+	consumer, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchMaxWait(100 * time.Millisecond),
-	}, opts...)...)
+		kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -164,17 +164,17 @@ func (b *bench) holdBack(n int) (release func()) {
 	return release
 }
 
-// settle waits until all that was sent is reported, and returns how many were acked and failed.
-func (b *bench) settle() (acked, failed int) {
+// settle waits until all that was sent is reported, and returns how many failed.
+func (b *bench) settle() (failed int) {
 	b.t.Helper()
 	deadline := time.After(patience)
 	for {
 		b.recorder.mu.Lock()
-		acked, failed = b.recorder.acked, b.recorder.failed
+		acked, failed := b.recorder.acked, b.recorder.failed
 		changed := b.recorder.changed
 		b.recorder.mu.Unlock()
 		if acked+failed == len(b.sent) {
-			return acked, failed
+			return failed
 		}
 		select {
 		case <-changed:
@@ -187,7 +187,7 @@ func (b *bench) settle() (acked, failed int) {
 // allAcked waits until all that was sent is acked.
 func (b *bench) allAcked() {
 	b.t.Helper()
-	if _, failed := b.settle(); failed > 0 {
+	if failed := b.settle(); failed > 0 {
 		for _, f := range b.sent {
 			if f.err != nil {
 				b.t.Fatalf("%d records failed, the first is %d: %s", failed, f.n, publisher.Reason(f.err))

@@ -115,7 +115,7 @@ func openBinding(tb testing.TB, brokers []string) (*kafka.Producer, <-chan struc
 		}
 	}()
 	go func() {
-		for range client.Logs() { //nolint:revive // only to be emptied
+		for range client.Logs() {
 		}
 	}()
 	tb.Cleanup(func() { client.Close(); <-done })
