@@ -24,7 +24,7 @@ import "embed"
 //go:embed *.sql
 var FS embed.FS
 
-// Grants holds what each kind of role needs: grants/writer.sql, grants/relay.sql and grants/consumer.sql. They take the
+// Grants holds what each kind of role needs: grants/writer.sql, relay.sql, operator.sql and consumer.sql. They take the
 // psql variables schema and role, and are not migrations. Read only.
 //
 //go:embed grants/*.sql

@@ -1,13 +1,16 @@
 package migrations_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outboxrelay/relay/internal/devenv/postgres"
 	"github.com/outboxrelay/relay/internal/migrate"
+	"github.com/outboxrelay/relay/migrations"
 )
 
 // park puts one event a state into parked, its topic being "t", its key "k" and its seq its place in the list.
@@ -343,5 +346,54 @@ func TestParkedVerbs_AHundredThousandInOneStatement(t *testing.T) {
 	}
 	if got := text(t, conn, `select concat(count(*), ' ', max(jsonb_array_length(detail->'ids')), ' ', max(length(detail::text)) < 10000) from operations`); got != "3 100 t" {
 		t.Errorf("operations, most ids, short: %s", got)
+	}
+}
+
+func TestGrants_OperatorMayUseTheVerbsAndNoMore(t *testing.T) {
+	url := postgres.NewDatabase(t)
+	exec(t, connect(t, url), `alter default privileges revoke execute on functions from public`)
+	migrate.ForTest(t, url, "outbox")
+	conn := connect(t, url)
+	grants, err := migrations.Grants.ReadFile("grants/operator.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := "operator of " + text(t, conn, `select current_database()`)
+	quoted := pgx.Identifier{role}.Sanitize()
+	exec(t, conn, `create role `+quoted)
+	t.Cleanup(func() { // not with the test's context, which is over
+		owner, err := pgx.Connect(context.Background(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer owner.Close(context.Background())
+		if _, err := owner.Exec(context.Background(), `drop owned by `+quoted+`; drop role `+quoted); err != nil {
+			t.Error(err)
+		}
+	})
+	exec(t, conn, strings.NewReplacer(`:"schema"`, "outbox", `:"role"`, quoted).Replace(string(grants)))
+	park(t, conn, "main", allStates...)
+	exec(t, conn, `set role `+quoted)
+	for _, sql := range []string{
+		`select * from parked`, `select from parked for update`, `select * from operations`, `select * from lag`, `select * from relays`,
+		`select parked_retry('{` + eventID(3) + `}')`, `select parked_retry_where(state => 'behind')`,
+		`select parked_edit('` + eventID(2) + `', new_topic => 'x', new_payload => '1', no_headers => true, no_key => true, new_partition => 1)`,
+		`select parked_drop('{` + eventID(1) + `}')`, `select parked_drop_where(everything => true)`,
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Errorf("may not, but should: %s: %v", sql, err)
+		}
+	}
+	for _, sql := range []string{
+		`insert into operations (verb, events, who) values ('retry', 1, 'somebody else')`, `update operations set events = 0`, `delete from operations`,
+		`update parked set seq = 1`, `update parked set name = 'x'`, `insert into parked (name) values ('x')`,
+		`select * from events`, `insert into events (topic) values ('x')`, `update relays set epoch = 1`,
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "42501") {
+			t.Errorf("may, but should not: %s: %v", sql, err)
+		}
+	}
+	if who := text(t, conn, `select string_agg(distinct who, '') from operations`); who != "postgres" {
+		t.Errorf("who: %s, want the role that logged in", who)
 	}
 }
