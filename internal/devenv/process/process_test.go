@@ -58,8 +58,10 @@ func startServer(guard *Guard, folder string) (*Process, int) {
 	}
 	defer out.Close()
 	// A session of its own where the system has the command, as PostgreSQL's backends have: the kernel does not wake
-	// a frozen child then when its parent dies.
-	script := `$(command -v setsid) sleep 1000 & child=$!; trap 'kill $child; exit' TERM; echo $child; wait`
+	// a frozen child then when its parent dies. The kernel hangs up on a
+	// stopped group that is orphaned, which must not end the server before it is asked to end; it sleeps in a loop
+	// because a shell that is frozen just before "wait" may miss the signal there.
+	script := `$(command -v setsid) sleep 1000 & child=$!; trap '' HUP; trap 'kill $child; exit' TERM; echo $child; while :; do sleep 0.05; done`
 	p, err := guard.Start(Spec{Path: "/bin/sh", Args: []string{"-c", script, folder}, Output: out})
 	if err != nil {
 		panic(err)
