@@ -124,9 +124,7 @@ func TestRelay_SleepsUntilAnInsertRings(t *testing.T) {
 		}
 	}
 	w.halt(t)
-	if asleep() {
-		t.Error("a stopped relay still has the bell hanging")
-	}
+	eventually(t, "the bell of a stopped relay is gone", 10*time.Second, func() bool { return !asleep() })
 	checkOrder(t, r.read("t"), 3, 0)
 }
 

@@ -16,6 +16,8 @@ const (
 	maxRowsInFlight = 10_000
 	// patience is how long a row may wait for room while its query is open: an open query pins xmin.
 	patience = time.Second
+	// forEver is longer than any session.
+	forEver = 1000 * time.Hour
 )
 
 // feed reads windows and sends their rows until stop ends, then returns nil.
@@ -53,7 +55,6 @@ func (f *feed) run(ctx, stop context.Context) error {
 			f.closeBatch(f.cursor)
 		}
 		if f.crowded {
-			// Without an open query we can wait for room as long as it takes.
 			f.waitForRoom(ctx, stop)
 		}
 		if page.Rows > 0 || f.cursor.Open {
@@ -85,7 +86,7 @@ func (f *feed) takeAnchors() {
 // row does what is to be done with one row: send it, park it, or count it as sent by an earlier session.
 func (f *feed) row(ctx, stop context.Context, row *store.Row) error {
 	size := row.Size()
-	if !f.room(size) && !f.await(ctx, stop, patience, func() bool { return f.room(size) }) {
+	if !f.room(size) && !f.makeRoom(ctx, stop, patience, size) {
 		f.crowded = true
 		return store.ErrStop
 	}
@@ -167,14 +168,13 @@ func (f *feed) send(ctx context.Context, row *store.Row, record *publisher.Recor
 // sendAlone sends a record that was refused together with others, with nothing else in flight. If it is refused
 // again, the report ends the session and condemns the row.
 func (f *feed) sendAlone(ctx context.Context, row *store.Row, record *publisher.Record, topic *topicState, size int64) error {
-	idle := func() bool { return f.ledger.rows.Load() == 0 }
-	if !f.await(ctx, ctx, time.Hour, idle) {
+	if !f.ledger.await(ctx, ctx, forEver, 0, 0) {
 		return context.Cause(ctx)
 	}
 	if err := f.send(ctx, row, record, topic, size, true); err != nil {
 		return err
 	}
-	if !f.await(ctx, ctx, time.Hour, idle) {
+	if !f.ledger.await(ctx, ctx, forEver, 0, 0) {
 		return context.Cause(ctx)
 	}
 	if ctx.Err() == nil {
@@ -199,27 +199,17 @@ func (f *feed) room(size int64) bool {
 	return rows == 0 || (rows < maxRowsInFlight && f.ledger.bytes.Load()+size <= f.budget)
 }
 
-func (f *feed) waitForRoom(ctx, stop context.Context) {
-	f.await(ctx, stop, time.Hour, func() bool {
-		return f.ledger.bytes.Load() <= f.budget/2 && f.ledger.rows.Load() <= maxRowsInFlight/2
-	})
-	f.crowded = false
+// makeRoom waits until a row of this size finds room, and some more, so that what follows goes in one run.
+func (f *feed) makeRoom(ctx, stop context.Context, limit time.Duration, size int64) bool {
+	bytes := min(f.budget*3/4, f.budget-size)
+	if bytes < 0 {
+		return f.ledger.await(ctx, stop, limit, 0, 0)
+	}
+	return f.ledger.await(ctx, stop, limit, maxRowsInFlight*3/4, bytes)
 }
 
-// await waits until ok, at most for limit, and gives up when ctx or stop ends. It says whether ok came true.
-func (f *feed) await(ctx, stop context.Context, limit time.Duration, ok func() bool) bool {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	for !ok() {
-		select {
-		case <-f.ledger.freed:
-		case <-timer.C:
-			return ok()
-		case <-ctx.Done():
-			return false
-		case <-stop.Done():
-			return false
-		}
-	}
-	return true
+// waitForRoom waits without an open query, as long as it takes.
+func (f *feed) waitForRoom(ctx, stop context.Context) {
+	f.ledger.await(ctx, stop, forEver, maxRowsInFlight/2, f.budget/2)
+	f.crowded = false
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,13 +74,18 @@ type ledger struct {
 	free  []*batch
 
 	rows, bytes atomic.Int64  // in flight
-	freed       chan struct{} // a report came: there may be room
-	done        chan struct{} // a batch may be complete
-	lastAck     atomic.Int64  // Unix nanoseconds, 0 = never
+	freed       chan struct{} // what is in flight fell to what feed waits for
+	// wantRows and wantBytes are what feed waits for; -1 while it does not wait. A wake-up for each ack would cost more
+	// than the ack, and make the client's batches small.
+	wantRows, wantBytes atomic.Int64
+	done                chan struct{} // a batch may be complete
+	lastAck             atomic.Int64  // Unix nanoseconds, 0 = never
 }
 
 func newLedger() *ledger {
-	return &ledger{freed: make(chan struct{}, 1), done: make(chan struct{}, 1)}
+	l := &ledger{freed: make(chan struct{}, 1), done: make(chan struct{}, 1)}
+	l.wantRows.Store(-1)
+	return l
 }
 
 // begin gives an empty batch to fill.
@@ -128,9 +134,9 @@ func (l *ledger) close(b *batch) {
 // ack counts a report that proves the record stored. Called by the report goroutine: it must not block.
 func (l *ledger) ack(t *ticket) {
 	t.fate = acked
-	l.lastAck.Store(time.Now().UnixNano())
 	l.leave(t)
 	if t.batch.open.Add(-1) == 0 || mutant.On("highest-ack") {
+		l.lastAck.Store(time.Now().UnixNano())
 		signal(l.done)
 	}
 }
@@ -142,9 +148,37 @@ func (l *ledger) fail(t *ticket, f fate) {
 }
 
 func (l *ledger) leave(t *ticket) {
-	l.bytes.Add(-t.size)
-	l.rows.Add(-1)
-	signal(l.freed)
+	bytes, rows := l.bytes.Add(-t.size), l.rows.Add(-1)
+	if want := l.wantRows.Load(); want >= 0 && rows <= want && bytes <= l.wantBytes.Load() {
+		signal(l.freed)
+	}
+}
+
+// fallen says whether at most this much is in flight.
+func (l *ledger) fallen(rows, bytes int64) bool {
+	return l.rows.Load() <= rows && l.bytes.Load() <= bytes
+}
+
+// await waits until at most this much is in flight, for limit at most, and gives up when ctx or stop ends. It says
+// whether it came true. For feed only.
+func (l *ledger) await(ctx, stop context.Context, limit time.Duration, rows, bytes int64) bool {
+	l.wantBytes.Store(bytes)
+	l.wantRows.Store(rows)
+	defer l.wantRows.Store(-1)
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for !l.fallen(rows, bytes) {
+		select {
+		case <-l.freed:
+		case <-timer.C:
+			return l.fallen(rows, bytes)
+		case <-ctx.Done():
+			return false
+		case <-stop.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // take removes the longest prefix of complete batches. The caller gives them back with recycle.
