@@ -105,3 +105,13 @@ func TestBrokenLinks_AreFound(t *testing.T) {
 		}
 	}
 }
+
+func TestIndex_NamesEachPage(t *testing.T) {
+	index := read(t, "docs/README.md")[0]
+	for _, p := range read(t, "docs/*.md") {
+		name := path.Base(p.path)
+		if p.path != index.path && !strings.Contains(strings.Join(index.prose, "\n"), "]("+name+")") {
+			t.Errorf("docs/README.md does not name %s: add a line for it", name)
+		}
+	}
+}
