@@ -2,7 +2,8 @@
 # Brings what building and testing needs onto a Debian (or Ubuntu) or macOS machine, and says nothing when all of it
 # is there. Run by `make setup`; safe to run any number of times.
 #
-# Needed: Go, a C compiler (librdkafka), PostgreSQL's server binaries, Java and Maven (Apache Kafka for tests).
+# Needed: Go, a C compiler (librdkafka), PostgreSQL's server binaries, Java and Maven (Apache Kafka for tests), Node
+# with npm (the documentation's JavaScript is run by a test).
 # No database cluster and no service is made or started: tests run servers of their own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -61,6 +62,8 @@ c_compiler_works || missing="$missing cc"
 postgres_is_here || missing="$missing postgresql"
 java_is_new_enough || missing="$missing java"
 have mvn || missing="$missing maven"
+have node || missing="$missing node"
+have npm || missing="$missing npm"
 
 # --- bring it -------------------------------------------------------------------------------------------------------
 
@@ -89,6 +92,8 @@ on_debian() {
         cc) packages="$packages gcc libc6-dev" ;;
         java) packages="$packages default-jre-headless" ;;
         maven) packages="$packages maven" ;;
+        node) packages="$packages nodejs" ;;
+        npm) packages="$packages npm" ;;
         postgresql) postgres=1 ;;
         esac
     done
@@ -111,6 +116,7 @@ on_macos() {
         cc) die "a C compiler is missing: run xcode-select --install and then this again" ;;
         java) packages="$packages openjdk@17" ;;
         maven) packages="$packages maven" ;;
+        node | npm) packages="${packages% node} node" ;;
         postgresql) packages="$packages postgresql@17" ;;
         esac
     done
