@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -165,7 +164,7 @@ func (l *parkedPage) begin(outbox string, matched, shown int64) error {
 			return paintState(s, cell)
 		}
 		return cell
-	}, "state", "due", "topic", "key", "id", "seq", "tries", "reason")
+	}, "state", "due", "topic", "key", "id", "reason")
 	return nil
 }
 
@@ -174,8 +173,7 @@ func (l *parkedPage) event(e *parkedEvent) error {
 	if e.Key != nil {
 		key = clip(readable([]byte(*e.Key), true), 32)
 	}
-	return l.table.row(e.State, localTime(e.DueAt), e.Topic, key, e.ID, strconv.FormatInt(e.Seq, 10),
-		strconv.Itoa(e.Attempts), readable([]byte(e.Reason), false))
+	return l.table.row(e.State, localTime(e.DueAt), e.Topic, key, e.ID, readable([]byte(e.Reason), false))
 }
 
 func (l *parkedPage) end() error {

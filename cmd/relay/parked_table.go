@@ -13,8 +13,11 @@ import (
 // tableSample is how many rows are looked at before the columns get their widths; the others are written as they come.
 const tableSample = 200
 
+// leastLast is the room that the last column has on the narrowest terminal.
+const leastLast = 40
+
 // table writes rows in columns without holding them all. A cell that is wider than its column moves the rest of its
-// row. The last column ends where the terminal does.
+// row. The last column ends where the terminal does, unless that leaves it no room to say anything.
 type table struct {
 	out     *bufio.Writer
 	paint   func(column int, cell string) string // after padding; colours count no width
@@ -69,7 +72,7 @@ func (t *table) write(cells []string) error {
 	for i, cell := range cells {
 		last := i == len(cells)-1
 		if last && t.edge > 0 {
-			cell = clip(cell, max(t.edge-column, 8))
+			cell = clip(cell, max(t.edge-column, leastLast))
 		}
 		width := utf8.RuneCountInString(cell)
 		column += max(width, t.widths[i]) + 2

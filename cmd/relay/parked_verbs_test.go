@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
-	"syscall"
 	"testing"
-	"unsafe"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -118,8 +114,11 @@ func TestParkedVerbs_WhenNothingMatches(t *testing.T) {
 	if result.Matched != 0 || result.By == nil {
 		t.Errorf("%+v", result)
 	}
-	if r := runRelay(t, env, "parked", "retry", "--yes", parkedID(1)); r.code != exitFailed || !strings.Contains(r.errors, "none of the events is parked") {
-		t.Errorf("%+v", r)
+	execute(t, conn, `insert into outbox.parked (name, seq, state, id, topic, created_at) values ('second', 9, 'dead', $1, 'orders', now())`, parkedID(9))
+	for _, id := range []string{parkedID(1), parkedID(9)} { // nobody's, another outbox's
+		if r := runRelay(t, env, "parked", "retry", "--yes", id); r.code != exitFailed || !strings.Contains(r.errors, "none of the events is parked") {
+			t.Errorf("%+v", r)
+		}
 	}
 	if got := operations(t, conn); got != "none" {
 		t.Errorf("operations: %s", got)
@@ -177,58 +176,5 @@ func TestParkedVerbs_AnOlderSchemaNamesTheCure(t *testing.T) {
 	empty, _ := emptyDatabase(t)
 	if r := runRelay(t, empty, "parked", "list"); r.code != exitFailed || !strings.Contains(r.errors, "run relay migrate up") {
 		t.Errorf("%+v", r)
-	}
-}
-
-// terminal opens a pair of a terminal and what a person would sit at.
-func terminal(t *testing.T) (person, tty *os.File) {
-	t.Helper()
-	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("this machine gives no terminals: %v", err)
-	}
-	t.Cleanup(func() { person.Close() })
-	var number, unlock uint32
-	for request, argument := range map[uintptr]*uint32{syscall.TIOCGPTN: &number, syscall.TIOCSPTLCK: &unlock} {
-		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, person.Fd(), request, uintptr(unsafe.Pointer(argument))); errno != 0 {
-			t.Fatal(errno)
-		}
-	}
-	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tty.Close() })
-	return person, tty
-}
-
-func TestParkedVerbs_AskOnATerminal(t *testing.T) {
-	env, conn := database(t)
-	parkSome(t, conn)
-	cases := []struct {
-		answer string
-		args   []string
-		code   int
-		out    string
-		left   string
-	}{
-		{"\n", []string{"drop", "--state", "held"}, exitFailed, "1 parked event of outbox main:\n           1 held for payments\n", "6"},
-		{"no\n", []string{"drop", "--state", "held"}, exitFailed, "1 parked event of outbox main:\n           1 held for payments\n", "6"},
-		{"Y\n", []string{"drop", "--state", "held"}, exitDone, "1 parked event of outbox main:\n           1 held for payments\ndropped 1 event\n", "5"},
-		{"yes\n", []string{"drop", parkedID(1), "--json"}, exitDone, "{", "4"},
-	}
-	for _, c := range cases {
-		person, tty := terminal(t)
-		if _, err := person.WriteString(c.answer); err != nil {
-			t.Fatal(err)
-		}
-		var out, errors bytes.Buffer
-		code := Main(t.Context(), append([]string{"parked"}, c.args...), env, tty, &out, &errors)
-		if code != c.code || !strings.HasPrefix(out.String(), c.out) || !strings.Contains(errors.String(), "never be delivered. [y/N]") {
-			t.Errorf("%v answered %q: code %d\n%s\n%s", c.args, c.answer, code, out.String(), errors.String())
-		}
-		if left := query(t, conn, `select count(*)::text from outbox.parked`); left != c.left {
-			t.Errorf("%v answered %q: %s events left", c.args, c.answer, left)
-		}
 	}
 }
