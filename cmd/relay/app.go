@@ -43,7 +43,7 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 	if err != nil {
 		return err
 	}
-	log.Info("starting", "version", version, "librdkafka", librdkafka.Version(), "outbox", cfg.Outbox.Name,
+	log.Info("starting", "version", thisBuild().Version, "librdkafka", librdkafka.Version(), "outbox", cfg.Outbox.Name,
 		"schema", cfg.Outbox.Schema, "http", server.Address())
 	g, ctx := errgroup.WithContext(ctx)
 	ended, end := context.WithCancel(context.Background())

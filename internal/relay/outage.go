@@ -6,11 +6,15 @@ import (
 	"time"
 )
 
+// repeatAfter is the least time between two lines about one outage.
+const repeatAfter = time.Minute
+
 // outage logs when something is away and when it is back, not each try in between.
 type outage struct {
 	log   *slog.Logger
 	what  string
 	since time.Time // zero: it is there
+	told  time.Time
 	last  string
 	up    *atomic.Bool // what the state shows
 }
@@ -19,16 +23,17 @@ func newOutage(log *slog.Logger, what string, up *atomic.Bool) *outage {
 	return &outage{log: log, what: what, up: up}
 }
 
-// is notes that it is away. Another reason than before is another line.
+// is notes that it is away. Another reason than before is another line, but not at once: a server that restarts
+// refuses in many words.
 func (o *outage) is(err error) {
 	o.up.Store(false)
-	if text := err.Error(); o.since.IsZero() || o.last != text {
-		o.log.Warn(o.what+" is not available, waiting", "error", err)
-		o.last = text
-	}
 	if o.since.IsZero() {
 		o.since = time.Now()
+	} else if o.last == err.Error() || time.Since(o.told) < repeatAfter {
+		return
 	}
+	o.last, o.told = err.Error(), time.Now()
+	o.log.Warn(o.what+" is not available, waiting", "error", err)
 }
 
 // over notes that it is there.

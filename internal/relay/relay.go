@@ -16,11 +16,16 @@ const followEvery = 500 * time.Millisecond
 // Relay leads or follows until it is told to stop.
 type Relay struct {
 	Options
-	state *State
+	state           *State
+	postgres, kafka *outage // told by the goroutine of Run, over all terms
 }
 
 // New makes a relay that does nothing before Run.
-func New(o Options) *Relay { return &Relay{Options: o, state: newState()} }
+func New(o Options) *Relay {
+	state := newState()
+	return &Relay{Options: o, state: state,
+		postgres: newOutage(o.Log, "PostgreSQL", &state.postgres), kafka: newOutage(o.Log, "Kafka", &state.kafka)}
+}
 
 // State is what the relay tells about itself, at any time.
 func (r *Relay) State() *State { return r.state }
@@ -29,12 +34,11 @@ func (r *Relay) State() *State { return r.state }
 // ctx ends it cuts: what was in flight is delivered again by the next leader. Servers that are away, or not ready, are
 // waited for without end.
 func (r *Relay) Run(ctx, stop context.Context) error {
-	down := newOutage(r.Log, "PostgreSQL", &r.state.postgres)
 	wait := newBackoff(100*time.Millisecond, 5*time.Second)
 	for ctx.Err() == nil && stop.Err() == nil {
-		err := r.follow(ctx, stop, func() { down.over(); wait.reset() })
+		err := r.follow(ctx, stop, func() { r.postgres.over(); wait.reset() })
 		if err != nil && stop.Err() == nil && ctx.Err() == nil {
-			down.is(err)
+			r.postgres.is(err)
 			wait.pause(stop)
 		}
 	}
@@ -172,35 +176,37 @@ func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, er
 
 // sessions runs sessions until ctx or stop ends. Each starts from the cursor row.
 func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
-	postgres, kafka := newOutage(r.Log, "PostgreSQL", &r.state.postgres), newOutage(r.Log, "Kafka", &r.state.kafka)
 	wait := newBackoff(50*time.Millisecond, 5*time.Second)
 	var remembered *memory
 	for ctx.Err() == nil && stop.Err() == nil {
 		if err := r.Ping(stop); err != nil {
 			if stop.Err() == nil {
-				kafka.is(err)
+				r.kafka.is(err)
 				wait.pause(stop)
 			}
 			continue
 		}
-		kafka.over()
+		r.kafka.over()
 		began := time.Now()
 		s := &session{Options: &r.Options, state: r.state, epoch: epoch, trust: trust, memory: remembered}
 		err := s.run(ctx, stop)
 		remembered = s.memory
+		switch {
+		case errors.Is(err, errDrained):
+			r.Log.Info("session ended", "epoch", epoch, "reason", reason(err))
+		case s.ledger == nil && publisher.Class(err) == publisher.ClassUnknown && ctx.Err() == nil:
+			r.postgres.is(err) // it never began
+		default:
+			r.Log.Warn("session ended", "epoch", epoch, "reason", reason(err), "unsettled", s.unsettled, "error", err)
+		}
 		if errors.Is(err, errDrained) || errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
 			return
 		}
-		switch {
-		case s.ledger == nil && publisher.Class(err) == publisher.ClassUnknown:
-			postgres.is(err) // it never began
-		default:
-			r.Log.Warn("session ended", "epoch", epoch, "reason", reason(err), "error", err)
-		}
 		if s.ledger != nil {
-			postgres.over()
+			r.postgres.over()
 		}
-		if time.Since(began) > 10*time.Second {
+		// What ended a session that had got to work is new, not the trouble that the pauses have grown by.
+		if time.Since(began) > time.Second {
 			wait.reset()
 		}
 		wait.pause(stop)
@@ -218,6 +224,10 @@ func reason(err error) string {
 		return "fenced"
 	case errors.Is(err, errTrustOver):
 		return "trust_over"
+	case errors.Is(err, errDrainTimeout):
+		return "drain_timeout"
+	case errors.Is(err, context.Canceled):
+		return "cut"
 	case publisher.Class(err) != publisher.ClassUnknown:
 		return "kafka_" + publisher.Class(err)
 	}

@@ -30,10 +30,17 @@ type session struct {
 	runner   *runner
 	findings *findings
 	fail     context.CancelCauseFunc
+
+	// unsettled is how many rows the session has sent and not settled, known at its end. Where no session of this
+	// process follows, these are the second copies.
+	unsettled int
 }
 
 // errDrained ends a session that had nothing left to do.
 var errDrained = errors.New("drained")
+
+// errDrainTimeout ends a session that was to stop, and whose events were not acked in time.
+var errDrainTimeout = errors.New("not acked within drain_timeout")
 
 // run works until the first doubt, which is its error, or until stop ends and everything in flight is settled; then
 // the error is errDrained. It owns all it opens.
@@ -81,7 +88,7 @@ func (s *session) drain(ctx context.Context) error {
 	deadline := time.Now().Add(s.DrainTimeout)
 	for !s.ledger.settledAll() || s.ledger.rows.Load() > 0 {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d events were not acked within drain_timeout", s.ledger.rows.Load())
+			return fmt.Errorf("%d events: %w", s.ledger.rows.Load(), errDrainTimeout)
 		}
 		signal(s.ledger.done)
 		sleep(ctx, 2*time.Millisecond)
@@ -105,6 +112,9 @@ func (s *session) end(why error) {
 	unsettled := append(s.ledger.queue, s.feed.batch)
 	if s.settle.broken {
 		unsettled = append(unsettled, s.settle.taken...)
+	}
+	for _, b := range unsettled {
+		s.unsettled += len(b.tickets)
 	}
 	s.memory.learn(unsettled)
 	s.memory.position = store.Position{Cursor: s.feed.cursor, Anchors: s.feed.anchors}

@@ -105,8 +105,10 @@ func (r *Reader) Read(ctx context.Context, c Cursor, anchors *Anchors, limit int
 	}, nil, []int16{1})
 	to, text, err := firstSnapshot(rr)
 	if err != nil {
-		_, closeErr := rr.Close()
-		return Page{Next: c}, fmt.Errorf("read the window's snapshot: %w", errors.Join(closeErr, err))
+		if _, closeErr := rr.Close(); closeErr != nil {
+			err = closeErr // why nothing came
+		}
+		return Page{Next: c}, fmt.Errorf("read the window's snapshot: %w", err)
 	}
 	if text == r.known {
 		_, err := rr.Close()
