@@ -9,7 +9,7 @@
 -- Each call returns how many events it was about, and writes one row into operations in the same transaction: who,
 -- when, what, how many, the selection and up to 100 ids. A call that finds nothing writes none. The relay looks at all
 -- parked events again when it sees a new row there. A transaction that stays open after a call keeps the changed rows
--- locked, and the relay waits for them: commit at once.
+-- locked, and other calls and perhaps the relay wait for it: commit at once.
 --
 -- The bodies are in SQL's own form, so PostgreSQL binds their names when they are made: they work whatever the
 -- caller's search_path is, with the caller's own rights. 100,000 events in one call are fine: no payload is read but
@@ -28,9 +28,14 @@ end $$;
 
 -- parked_operation records what was done to events with these ids, in that order, which were in these states. It
 -- returns how many they were; for none it records nothing.
+--
+-- The lock makes the order of op_no that of the commits, for the relay looks only at the newest. Without it A draws 5,
+-- B draws 6 and commits, the relay sees 6, A commits 5: what A asked for would wait for the next operation.
 -- +goose StatementBegin
 create or replace function parked_operation(verb text, ids uuid[], states text[], detail jsonb) returns bigint
 language sql begin atomic
+    select pg_advisory_xact_lock(7090211, ('operations'::regclass::oid::bigint - 2147483648)::integer)
+     where cardinality(parked_operation.ids) > 0;
     insert into operations (verb, events, detail)
     select parked_operation.verb, cardinality(parked_operation.ids),
            parked_operation.detail || jsonb_build_object(

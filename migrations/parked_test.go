@@ -287,6 +287,28 @@ func TestParkedEdit_TwoAtOnceBothTakeEffect(t *testing.T) {
 	}
 }
 
+// The relay looks at the newest op_no only: one that is lower must not be committed later.
+func TestParkedOperation_NumbersFollowCommits(t *testing.T) {
+	url, conn := newOutbox(t)
+	second, watcher := connect(t, url), connect(t, url)
+	park(t, conn, "main", "dead", "dead")
+	exec(t, conn, `begin; select parked_retry('{`+eventID(1)+`}')`)
+	done := make(chan string, 1)
+	go func() {
+		done <- text(t, second, `select parked_retry(array[$1]::uuid[])::text`, eventID(2))
+	}()
+	eventually(t, "the second operation waits for the first", func() bool {
+		return text(t, watcher, `select count(*)::text from pg_stat_activity where wait_event = 'advisory' and datname = current_database()`) == "1"
+	})
+	exec(t, conn, `commit`)
+	if n := <-done; n != "1" {
+		t.Errorf("the second retry was about %s", n)
+	}
+	if got := text(t, conn, `select string_agg(detail->'ids'->>0, ' ' order by op_no) from operations`); got != eventID(1)+" "+eventID(2) {
+		t.Errorf("in the order of op_no: %s", got)
+	}
+}
+
 // People call the functions with any search_path, and a table of theirs may be called parked.
 func TestParkedVerbs_WorkWhateverTheSearchPathIs(t *testing.T) {
 	url, conn := newOutbox(t)

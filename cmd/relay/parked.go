@@ -27,6 +27,9 @@ type parkedTable struct {
 	schema, name string
 }
 
+// verbPatience is how long a verb waits for the transactions of others, who may have gone for lunch.
+const verbPatience = "10s"
+
 // openParked connects for one of the subcommands. Whoever opens it closes conn.
 func (g *globals) openParked(ctx context.Context, command string) (*parkedTable, error) {
 	cfg, err := g.loadConfig()
@@ -38,7 +41,8 @@ func (g *globals) openParked(ctx context.Context, command string) (*parkedTable,
 		return nil, err
 	}
 	p := &parkedTable{conn: conn, schema: cfg.Outbox.Schema, name: cfg.Outbox.Name}
-	if _, err := conn.Exec(ctx, "set search_path to "+pgx.Identifier{p.schema}.Sanitize()); err != nil {
+	settings := fmt.Sprintf("set search_path to %s; set lock_timeout to '%s'", pgx.Identifier{p.schema}.Sanitize(), verbPatience)
+	if _, err := conn.Exec(ctx, settings); err != nil {
 		closePostgres(conn)
 		return nil, err
 	}
@@ -55,6 +59,9 @@ func (p *parkedTable) explain(err error) error {
 	switch server.Code {
 	case "22023": // invalid parameter value
 		return usageError(server.Message)
+	case "55P03", "40P01": // lock not available, deadlock
+		return errors.New("another transaction has changed these events, or is an operation of its own, and has not ended: " +
+			"see pg_stat_activity, and try again")
 	case "42883", "42703": // no such function, no such column
 		return fmt.Errorf("schema %q is older than this relay: %s; run relay migrate up", p.schema, server.Message)
 	}

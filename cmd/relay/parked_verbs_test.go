@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 const parkedStatesSQL = `select coalesce(string_agg(concat(seq, ' ', state), ', ' order by name, seq), 'none') from outbox.parked`
@@ -176,5 +177,14 @@ func TestParkedVerbs_AnOlderSchemaNamesTheCure(t *testing.T) {
 	empty, _ := emptyDatabase(t)
 	if r := runRelay(t, empty, "parked", "list"); r.code != exitFailed || !strings.Contains(r.errors, "run relay migrate up") {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestParkedTable_ExplainsWaitingForOthers(t *testing.T) {
+	p := &parkedTable{schema: "outbox"}
+	for _, code := range []string{"55P03", "40P01"} {
+		if err := p.explain(fmt.Errorf("retry: %w", &pgconn.PgError{Code: code})); !strings.Contains(err.Error(), "pg_stat_activity") {
+			t.Errorf("%s: %v", code, err)
+		}
 	}
 }
