@@ -137,6 +137,7 @@ func (f *feed) park(row *store.Row, topic string, v verdict) {
 	if s := f.judge.aside.parked(topic, row.Key, v); s != nil {
 		f.batch.standings = append(f.batch.standings, s)
 	}
+	f.ledger.park(1)
 	f.batch.settled.Parked = append(f.batch.settled.Parked,
 		store.Parked{Slot: row.Slot, Seq: row.Seq, State: v.state, Reason: v.reason, Due: v.due})
 }
@@ -195,6 +196,9 @@ func (f *feed) closeBatch(c store.Cursor) {
 
 // room says whether a row of this size may be in flight besides what is. One row always may.
 func (f *feed) room(size int64) bool {
+	if f.ledger.parked.Load() >= maxParkedAtOnce {
+		return false
+	}
 	rows := f.ledger.rows.Load()
 	return rows == 0 || (rows < maxRowsInFlight && f.ledger.bytes.Load()+size <= f.budget)
 }

@@ -16,6 +16,13 @@ const (
 	batchBytes = 4 << 20
 )
 
+// Parking costs PostgreSQL far more than a settle does otherwise (five indexes a row). One statement parks at most
+// about this many rows, or it would not answer in time; feed waits when so many are judged and not yet in the table.
+const (
+	parkedASettle   = 2000
+	maxParkedAtOnce = 5000
+)
+
 // rowKey names a row beyond doubt: a promoted standby may hand out a seq again, for an event with another id.
 type rowKey struct {
 	seq int64
@@ -74,6 +81,7 @@ type ledger struct {
 	free  []*batch
 
 	rows, bytes atomic.Int64  // in flight
+	parked      atomic.Int64  // judged to be parked, not settled yet
 	freed       chan struct{} // what is in flight fell to what feed waits for
 	// wantRows and wantBytes are what feed waits for; -1 while it does not wait. A wake-up for each ack would cost more
 	// than the ack, and make the client's batches small.
@@ -154,9 +162,16 @@ func (l *ledger) leave(t *ticket) {
 	}
 }
 
-// fallen says whether at most this much is in flight.
+// park counts rows that were judged to be parked; settling counts them down.
+func (l *ledger) park(rows int64) {
+	if l.parked.Add(rows); rows < 0 {
+		signal(l.freed)
+	}
+}
+
+// fallen says whether at most this much is in flight, and parking keeps up.
 func (l *ledger) fallen(rows, bytes int64) bool {
-	return l.rows.Load() <= rows && l.bytes.Load() <= bytes
+	return l.rows.Load() <= rows && l.bytes.Load() <= bytes && l.parked.Load() < maxParkedAtOnce
 }
 
 // await waits until at most this much is in flight, for limit at most, and gives up when ctx or stop ends. It says
@@ -181,12 +196,16 @@ func (l *ledger) await(ctx, stop context.Context, limit time.Duration, rows, byt
 	return true
 }
 
-// take removes the longest prefix of complete batches. The caller gives them back with recycle.
+// take removes the longest prefix of complete batches, less if that would park too many rows at once. The caller gives them back with recycle.
 func (l *ledger) take(into []*batch) []*batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
+	n, parked := 0, 0
 	for n < len(l.queue) && (l.queue[n].open.Load() == 0 || mutant.On("settle-before-ack")) {
+		if parked += len(l.queue[n].settled.Parked); n > 0 && parked > parkedASettle {
+			signal(l.done)
+			break
+		}
 		n++
 	}
 	if mutant.On("highest-ack") {

@@ -188,7 +188,8 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
 		}
 		r.kafka.over()
 		began := time.Now()
-		s := &session{Options: &r.Options, state: r.state, epoch: epoch, trust: trust, memory: remembered}
+		s := &session{Options: &r.Options, state: r.state, epoch: epoch, trust: trust, memory: remembered,
+			opened: r.postgres.over}
 		err := s.run(ctx, stop)
 		remembered = s.memory
 		switch {
@@ -201,9 +202,6 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
 		}
 		if errors.Is(err, errDrained) || errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
 			return
-		}
-		if s.ledger != nil {
-			r.postgres.over()
 		}
 		// What ended a session that had got to work is new, not the trouble that the pauses have grown by.
 		if time.Since(began) > time.Second {

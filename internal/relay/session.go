@@ -19,6 +19,7 @@ type session struct {
 	epoch  int64
 	trust  *trust
 	memory *memory // of the earlier sessions of this term; handed on
+	opened func()  // told when both sides are connected
 
 	identity store.Identity
 	reader   *store.Reader
@@ -51,6 +52,7 @@ func (s *session) run(ctx, stop context.Context) error {
 	}
 	ctx, s.fail = context.WithCancelCause(ctx)
 	defer s.fail(nil)
+	s.opened()
 	s.state.began(s.ledger)
 	hurry := make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)

@@ -74,6 +74,7 @@ func (s *settle) once(ctx context.Context) error {
 	for _, b := range s.taken {
 		s.aside.settled(b.standings)
 	}
+	s.ledger.park(-int64(len(sum.Parked)))
 	s.ledger.recycle(s.taken)
 	select {
 	case s.fresh <- anchor:

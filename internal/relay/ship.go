@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
@@ -76,7 +75,7 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 	if err := r.writeDown(ctx, done, changes); err != nil {
 		return shipped{}, err
 	}
-	r.afterFault(failure)
+	r.afterFault(ctx, failure)
 	return shipped{rows: n, clean: failure == nil}, nil
 }
 
@@ -162,11 +161,11 @@ func (r *runner) writeDown(ctx context.Context, done []int64, changes []store.Ch
 }
 
 // afterFault decides how to go on after something failed.
-func (r *runner) afterFault(failure error) {
+func (r *runner) afterFault(ctx context.Context, failure error) {
 	switch {
 	case failure == nil:
 		r.away.over()
-	case errors.Is(failure, context.Canceled):
+	case ctx.Err() != nil: // the session is over, whatever the producer says of it
 	case publisher.Rejected(failure), publisher.TopicTrouble(failure), publisher.Innocent(failure):
 		r.dock.close() // what a producer left out after a failure must not be filled in by the same one
 	default:
@@ -242,6 +241,6 @@ func (r *runner) lettersSent(ctx context.Context, parcels []*parcel, failure err
 	if failure != nil {
 		r.letterless = time.Now().Add(time.Second)
 	}
-	r.afterFault(failure)
+	r.afterFault(ctx, failure)
 	return nil
 }
