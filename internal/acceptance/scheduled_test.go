@@ -31,7 +31,7 @@ func TestScheduled_EachWithinASecondOfItsTime(t *testing.T) {
 	later := s.newTopic(4)
 	began := time.Now()
 	// The first are due when all of them are surely parked.
-	lead := 20*time.Second + time.Duration(events/10_000)*time.Second
+	lead := 20*time.Second + time.Duration(events/5_000)*time.Second
 	_, err := s.connect().Exec(context.Background(), `
 		insert into outbox.events (topic, key, payload, deliver_at)
 		select $1, 'key-' || i % 1000, json_build_object('n', i, 'due', floor(extract(epoch from at) * 1000)), at
@@ -41,12 +41,15 @@ func TestScheduled_EachWithinASecondOfItsTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "all are parked", lead, func() bool {
-		return s.ask("select count(*) from outbox.parked where state = 'scheduled'") == int64(events)
+		time.Sleep(200 * time.Millisecond) // asking costs: it looks at every pending event
+		return s.ask("select pending from outbox.lag") == 0
 	})
 	t.Logf("%d events parked %v after their insert began", events, time.Since(began).Round(time.Millisecond))
 	time.Sleep(time.Until(began.Add(lead))) // the load, not a wait: live events are measured while scheduled ones leave
 	beside := w.under(100, length-5*time.Second)
-	eventually(t, "all have left", length, func() bool { return s.ask("select count(*) from outbox.parked") == 0 })
+	eventually(t, "all have left", length, func() bool {
+		return s.ask("select count(*) from (select from outbox.parked limit 1) p") == 0
+	})
 	d.stop(10 * time.Second)
 
 	var late []time.Duration
