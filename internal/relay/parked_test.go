@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -232,5 +233,49 @@ func TestParked_WhatCannotBeParkedIsNotPassed(t *testing.T) {
 	w.halt(t)
 	if got := r.parkedNow(); got != "1 held" {
 		t.Errorf("parked: %s", got)
+	}
+}
+
+func TestParked_ARetryThatFailsAgainLetsNothingPass(t *testing.T) {
+	r := newRig(t, map[string]int32{"t": 4})
+	r.showOnFailure()
+	w := r.start(r.options())
+	r.exec(`insert into outbox.events (topic, key, payload, partition) values ('t', 'a', '1', 99), ('t', 'a', '2', null), ('t', 'b', '3', null)`)
+	r.settled(10 * time.Second)
+	r.exec("select outbox.parked_retry(array(select id from outbox.parked where state = 'dead'))")
+	eventually(t, "the event is dead once more", 10*time.Second, func() bool {
+		return queryRow[int](r, "select count(*) from outbox.parked where state = 'dead' and attempts > 0") == 1
+	})
+	r.exec(`insert into outbox.events (topic, key, payload) values ('t', 'a', '4')`)
+	r.settled(10 * time.Second)
+	if got := values(r.read("t")); got != "3" {
+		t.Errorf("delivered %s", got)
+	}
+	r.exec("update outbox.parked set partition = null, state = 'held' where state = 'dead'")
+	r.exec("select outbox.parked_retry(array(select id from outbox.parked))")
+	eventually(t, "all is released", 10*time.Second, func() bool { return r.parkedNow() == "" })
+	w.halt(t)
+	if got := values(r.read("t")); !strings.Contains(got, "1 2 4") {
+		t.Errorf("delivered %s", got)
+	}
+}
+
+func TestParked_LargeEventsAreReleasedInOrder(t *testing.T) {
+	r := newRig(t, map[string]int32{"unused": 1})
+	r.showOnFailure()
+	w := r.start(r.options())
+	r.exec(`insert into outbox.events (topic, key, payload) select 'later', 'a', to_json(n || repeat('x', 900000)) from generate_series(10, 40) n`)
+	r.settled(30 * time.Second)
+	r.createTopic("later", 1, nil)
+	eventually(t, "all is released", 30*time.Second, func() bool { return queryRow[int](r, "select count(*) from outbox.parked") == 0 })
+	w.halt(t)
+	records := r.read("later")
+	for i, k := range records {
+		if want := strconv.Itoa(10 + i); string(k.Value[1:3]) != want {
+			t.Errorf("record %d is event %s", i, k.Value[1:3])
+		}
+	}
+	if len(records) != 31 {
+		t.Errorf("%d records", len(records))
 	}
 }

@@ -200,8 +200,11 @@ func (r *runner) release(ctx context.Context, topic string) (more bool, err erro
 	place := r.places[topic]
 	shipped, err := r.ship(ctx, func(row func(*store.ParkedRow) error) (int, error) {
 		return r.yard.InOrder(ctx, topic, place, r.limit(), !r.SkipDead, func(p *store.ParkedRow) error {
+			if err := row(p); err != nil {
+				return err
+			}
 			place = p.Place()
-			return row(p)
+			return nil
 		})
 	}, func(*store.ParkedRow) verdict { return send })
 	if err != nil || !shipped.clean {

@@ -13,7 +13,7 @@ import (
 // shipped says how a shipment went.
 type shipped struct {
 	rows  int  // that were looked at
-	clean bool // nothing failed
+	clean bool // nothing failed, and no topic was found to be in trouble
 }
 
 // ship reads rows, sends those that judge lets go, waits for their acks, and writes down what became of each: acked
@@ -27,14 +27,18 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 	var parcels []*parcel
 	var changes []store.Change
 	var failure error
-	bytes := int64(0)
+	bytes, held := int64(0), false
+	died := map[store.TopicKey]bool{} // in this shipment: their later rows stay where they are
 	n, err := read(func(row *store.ParkedRow) error {
-		if failure != nil || bytes > shipmentBytes {
+		if failure != nil || held || bytes > shipmentBytes {
 			return store.ErrStop
 		}
 		bytes += row.Size()
 		p := newParcel(row)
 		p.alone = alone
+		if p.key != nil && died[store.TopicKey{Topic: p.topic, Key: *p.key}] {
+			return nil
+		}
 		v, err := r.sendParked(ctx, row, p, judge)
 		switch {
 		case err != nil:
@@ -45,6 +49,10 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 		default:
 			r.stand(p, v)
 			changes = append(changes, store.Change{No: p.no, State: v.state, Reason: v.reason})
+			held = held || v.state == Held && p.state != Scheduled
+			if v.state == Dead && p.key != nil && !r.SkipDead {
+				died[store.TopicKey{Topic: p.topic, Key: *p.key}] = true
+			}
 		}
 		return nil
 	})
@@ -76,7 +84,7 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 		return shipped{}, err
 	}
 	r.afterFault(ctx, failure)
-	return shipped{rows: n, clean: failure == nil}, nil
+	return shipped{rows: n, clean: failure == nil && !held}, nil
 }
 
 // sendParked sends one row, or says what is to become of it instead. The error is one of the producer's.
