@@ -82,12 +82,12 @@ func residentDuring(d *daemon, until time.Time) (samples []float64) {
 	return samples
 }
 
-// caughtUp waits until what was committed before is settled, while events go on to come.
+// caughtUp waits until what was committed before, and a second's load after that, is settled: the outage is over.
 func caughtUp(s *site, d *daemon, why string) {
 	s.t.Helper()
 	began := time.Now()
 	behind := s.ask("select coalesce(sum(pending), 0)::bigint from outbox.lag")
-	there := s.ask("select count(*) from outbox.events")
+	there := s.ask("select count(*) from outbox.events") + 500
 	eventually(s.t, "the relay has caught up: "+why, drainWithin, func() bool {
 		d.runs()
 		return s.ask("select coalesce(sum(delivered), 0)::bigint from outbox.relays") >= there
