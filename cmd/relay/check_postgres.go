@@ -125,7 +125,8 @@ func (c *checkup) checkRights(ctx context.Context, conn *pgx.Conn, schema string
 	const query = `
 with wanted(relation, privileges) as (values
     ('events', '{SELECT}'::text[]), ('events_seq', '{SELECT}'), ('relays', '{SELECT,INSERT,UPDATE}'),
-    ('slots', '{SELECT,INSERT,UPDATE}'), ('parked', '{SELECT,INSERT,UPDATE,DELETE}'), ('lag', '{SELECT}'), ('delivery', '{SELECT}'))
+    ('slots', '{SELECT,INSERT,UPDATE}'), ('parked', '{SELECT,INSERT,UPDATE,DELETE}'), ('lag', '{SELECT}'), ('delivery', '{SELECT}'),
+    ('operations', '{SELECT,INSERT}'))
 select coalesce((select array_agg(privilege || ' on ' || relation)
           from wanted, unnest(privileges) privilege
          where not case when relation = 'events_seq' then has_sequence_privilege(to_regclass(relation), privilege)
