@@ -15,7 +15,7 @@ LINT_VERSION := v2.15.0
 LINT := .cache/bin/golangci-lint-$(LINT_VERSION)
 
 # Two packages at a time: each may run a PostgreSQL and a Kafka of its own.
-TEST := go test -p 2 -timeout 20m
+TEST := go test -p 2 -timeout 40m
 
 .PHONY: help setup build dev test test-fast test-kafka bench lint verify check-outbox
 
