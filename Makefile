@@ -17,6 +17,9 @@ LINT := .cache/bin/golangci-lint-$(LINT_VERSION)
 # Two packages at a time: each may run a PostgreSQL and a Kafka of its own.
 TEST := go test -p 2 -timeout 40m
 
+# Measures the daemon: nothing else may run beside it.
+ALONE := /internal/acceptance
+
 .PHONY: help setup build dev test test-fast test-kafka bench lint verify check-outbox
 
 help: ## this list
@@ -32,7 +35,8 @@ dev: setup build ## see events arrive: a private PostgreSQL, a stand-in broker, 
 	@bin/relay dev $(ARGS)
 
 test: setup lint check-outbox ## everything: lint and all tests, on real PostgreSQL and real Kafka, with the race detector
-	$(TEST) -race ./...
+	$(TEST) -race $$(go list ./... | grep -v '$(ALONE)')
+	$(TEST) -race .$(ALONE)
 
 test-fast: ## what needs no Java: all tests with -short, with the race detector
 	$(TEST) -race -short ./...

@@ -43,6 +43,14 @@ func (f *feed) run(ctx, stop context.Context) error {
 	f.batch = f.ledger.begin()
 	for ctx.Err() == nil && stop.Err() == nil {
 		f.takeAnchors()
+		if still, err := f.still(ctx); err != nil {
+			return err
+		} else if still {
+			if err := f.waiter.wait(ctx, stop); err != nil {
+				return err
+			}
+			continue
+		}
 		f.judge.nextPage()
 		page, err := f.reader.Read(ctx, f.cursor, f.anchors, pageRows, func(row *store.Row) error {
 			return f.row(ctx, stop, row)
@@ -68,6 +76,14 @@ func (f *feed) run(ctx, stop context.Context) error {
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// still is the cheap look of a relay at rest. While events flow it would be a round trip too many.
+func (f *feed) still(ctx context.Context) (bool, error) {
+	if !f.waiter.resting() || f.cursor.Open {
+		return false, nil
+	}
+	return f.reader.Still(ctx)
 }
 
 // takeAnchors enters what settling has learnt, and forgets what no window can ask for any more.

@@ -12,7 +12,7 @@ import (
 
 const (
 	// lookEvery is how often the runner looks when nothing is due: scheduled events leave within this of their time.
-	lookEvery = 250 * time.Millisecond
+	lookEvery = 500 * time.Millisecond
 	// retryTopic is how long a topic that took no record is left alone.
 	retryTopic = 5 * time.Second
 	// shipmentRows and shipmentBytes bound what the runner reads at once.

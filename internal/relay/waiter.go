@@ -51,6 +51,9 @@ func (w *waiter) wait(ctx, stop context.Context) error {
 	return nil
 }
 
+// resting says that nothing has come for so long that nothing is expected.
+func (w *waiter) resting() bool { return w.next == w.most }
+
 // sleep waits for the bell. It stays set over a safety poll that finds nothing.
 func (w *waiter) sleep(ctx, stop context.Context) error {
 	waitCtx, cancel := context.WithCancel(ctx)

@@ -34,9 +34,13 @@ const pageSQL = `
 	 where seq > $1 and not pg_visible_in_snapshot(xid, $2::pg_snapshot) and pg_visible_in_snapshot(xid, $3::pg_snapshot)
 	 order by %[2]s limit $4`
 
+// stillSQL is for a relay at rest: it costs the server less than half of openSQL, whose plan spans the ring.
+const stillSQL = `select pg_current_snapshot()::text`
+
 const (
-	openName = "relay_open"
-	pageName = "relay_page"
+	openName  = "relay_open"
+	pageName  = "relay_page"
+	stillName = "relay_still"
 )
 
 // Reader reads windows page by page over a connection of its own. Not safe for concurrent use, except Cancel.
@@ -58,8 +62,11 @@ func NewReader(ctx context.Context, c *pgx.Conn, names Names) (*Reader, error) {
 		order = "xid, seq"
 	}
 	r := &Reader{conn: c, raw: c.PgConn(), near: defaultNear}
-	for name, sql := range map[string]string{openName: openSQL, pageName: pageSQL} {
-		if _, err := r.raw.Prepare(ctx, name, fmt.Sprintf(sql, names.table("events"), order), nil); err != nil {
+	for name, sql := range map[string]string{
+		openName: fmt.Sprintf(openSQL, names.table("events"), order),
+		pageName: fmt.Sprintf(pageSQL, names.table("events"), order), stillName: stillSQL,
+	} {
+		if _, err := r.raw.Prepare(ctx, name, sql, nil); err != nil {
 			return nil, fmt.Errorf("prepare the page query: %w", err)
 		}
 	}
@@ -131,6 +138,16 @@ func (r *Reader) Read(ctx context.Context, c Cursor, anchors *Anchors, limit int
 		r.known = text
 	}
 	return page, err
+}
+
+// Still says that no transaction has begun or ended in the cluster since a Read that left nothing: the next Read would
+// find nothing either.
+func (r *Reader) Still(ctx context.Context) (bool, error) {
+	result := r.raw.ExecPrepared(ctx, stillName, nil, nil, nil).Read()
+	if result.Err != nil {
+		return false, fmt.Errorf("look for new transactions: %w", result.Err)
+	}
+	return string(result.Rows[0][0]) == r.known, nil
 }
 
 // readOn reads a page of the window c.From … c.To from seq > start.

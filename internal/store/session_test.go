@@ -260,3 +260,34 @@ func TestConnect_RefusesAndHidesTheSecret(t *testing.T) {
 		t.Errorf("the message is %q", s)
 	}
 }
+
+func TestReader_StillUntilATransactionEnds(t *testing.T) {
+	url := database(t)
+	c, slow := plain(t, url), plain(t, url)
+	s := openSession(t, url, acquire(t, url))
+	still := func(want bool, when string) {
+		t.Helper()
+		got, err := s.reader.Still(t.Context())
+		if err != nil || got != want {
+			t.Errorf("%s: still %v (%v), want %v", when, got, err, want)
+		}
+	}
+	still(false, "before the first read")
+	execute(t, slow, "begin")
+	execute(t, slow, "insert into outbox.events (topic, payload) values ('t', '1')")
+	_, next, _ := readAll(t, s, s.position.Cursor)
+	still(true, "after a read that left nothing")
+	execute(t, slow, "commit")
+	still(false, "after the commit of a transaction that had begun before that read")
+	rows, next, _ := readAll(t, s, next)
+	if len(rows) != 1 {
+		t.Errorf("%d rows after the commit", len(rows))
+	}
+	// A page that was full leaves the window open: the rest of it is there, whatever happens in the cluster.
+	execute(t, c, "insert into outbox.events (topic, payload) select 't', '2' from generate_series(1, 100)")
+	_, next, _ = readAll(t, s, next)
+	if !next.Open {
+		t.Fatal("a full page closed its window")
+	}
+	still(false, "while a window is open")
+}
