@@ -95,6 +95,10 @@ func readStatus(ctx context.Context, conn *pgx.Conn, schema, name string) (statu
 	if _, err := conn.Exec(ctx, "set search_path to "+pgx.Identifier{schema}.Sanitize()); err != nil {
 		return report, err
 	}
+	// Compiling these queries would take longer than running them.
+	if _, err := conn.Exec(ctx, "set jit = off"); err != nil {
+		return report, err
+	}
 	for _, read := range []func(context.Context, *pgx.Conn, *statusReport) error{
 		readRelay, readLag, readParked, readRing, readRate,
 	} {

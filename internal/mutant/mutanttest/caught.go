@@ -9,7 +9,7 @@ import (
 )
 
 // Caught builds the tests of the package in the working directory with all variants, and wants for each variant the
-// test named beside it to fail, and all of them to pass without a variant. Tests that are random get three tries.
+// test named beside it to fail, and all of them to pass without a variant. Tests that are random get six tries.
 // Skipped with -short: it builds the tests again.
 func Caught(t *testing.T, by map[string]string) {
 	t.Helper()
@@ -35,7 +35,7 @@ func Caught(t *testing.T, by map[string]string) {
 				}
 				sound[test] = true
 			}
-			for range 3 {
+			for range 6 {
 				if _, err := run(mutant, test); err != nil {
 					t.Logf("caught by %s", test)
 					return
