@@ -43,7 +43,8 @@ const sequenceSQL = `select case when is_called then last_value else 0 end from 
 const settleSQL = `
 	with mine as (
 		update %[1]s set window_from = $3::pg_snapshot, window_to = $4::pg_snapshot, after_seq = $5, floor_seq = $6,
-		       anchor_xid = $7::xid8, anchor_seq = $8, delivered = delivered + $9, settled_at = clock_timestamp()
+		       anchor_xid = $7::xid8, anchor_seq = $8, delivered = delivered + $9, settled_at = clock_timestamp(),
+		       batch = coalesce($19, batch), candidate = $20::jsonb
 		 where name = $1 and ($2::bigint = epoch %[5]s)
 		returning name),
 	booked as (
@@ -61,10 +62,14 @@ const settleSQL = `
 		on conflict (name, seq) where state <> 'replay' do nothing)
 	select pg_current_xact_id()::text from mine`
 
+// prepareSQL enters a candidate and leaves the cursor where it is.
+const prepareSQL = `update %[1]s set batch = $3, candidate = $4::jsonb where name = $1 and epoch = $2 returning name`
+
 // Settler writes the cursor over a connection of its own, fenced by one epoch. Not safe for concurrent use.
 type Settler struct {
 	conn          *pgx.Conn
 	sequence, sql string
+	prepare       string
 	name          string
 	epoch         int64
 }
@@ -76,20 +81,48 @@ func NewSettler(c *pgx.Conn, names Names, name string, epoch int64) *Settler {
 		unfenced = "or true"
 	}
 	return &Settler{conn: c, name: name, epoch: epoch,
-		sequence: fmt.Sprintf(sequenceSQL, names.table("events_seq")),
+		sequence: fmt.Sprintf(sequenceSQL, names.table("events_seq")), prepare: fmt.Sprintf(prepareSQL, names.table("relays")),
 		sql: fmt.Sprintf(settleSQL, names.table("relays"), names.table("slots"), names.table("parked"),
 			names.table("events"), unfenced)}
 }
 
-// Settle makes s durable in one statement and returns the anchor that its transaction gives. ErrFenced says that
-// nothing was written because the epoch is not ours. Any other error leaves the outcome unknown: end the session.
+// Settle makes m durable in one statement and returns the anchor that its transaction gives. A candidate that was
+// prepared is gone afterwards. ErrFenced says that nothing was written because the epoch is not ours. Any other error
+// leaves the outcome unknown: end the session.
 func (s *Settler) Settle(ctx context.Context, m *Settlement) (Anchor, error) {
+	return s.settle(ctx, m, nil)
+}
+
+// Prepare makes a candidate durable, and settles in the same statement what came before it; settled is nil when there
+// is nothing to settle, and then there is no anchor (the zero Anchor). Errors are Settle's.
+func (s *Settler) Prepare(ctx context.Context, settled *Settlement, c *Candidate) (Anchor, error) {
+	if settled != nil {
+		return s.settle(ctx, settled, c)
+	}
+	text, err := c.encode()
+	if err != nil {
+		return Anchor{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var name string
+	err = s.conn.QueryRow(ctx, s.prepare, s.name, s.epoch, c.Batch, string(text)).Scan(&name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Anchor{}, ErrFenced
+	}
+	if err != nil {
+		return Anchor{}, fmt.Errorf("prepare batch %d: %w", c.Batch, err)
+	}
+	return Anchor{}, nil
+}
+
+func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (Anchor, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	if len(m.Parked) > 0 && mutant.On("park-outside") {
 		cursorFirst := *m
 		cursorFirst.Parked = nil
-		if _, err := s.Settle(ctx, &cursorFirst); err != nil {
+		if _, err := s.settle(ctx, &cursorFirst, next); err != nil {
 			return Anchor{}, err
 		}
 		m = &Settlement{Cursor: m.Cursor, Parked: m.Parked, Floor: m.Floor, Newest: m.Newest}
@@ -103,11 +136,21 @@ func (s *Settler) Settle(ctx context.Context, m *Settlement) (Anchor, error) {
 	parked := parkedArraysOf(m.Parked)
 	delivered := m.Books.Rows() - int64(len(m.Parked))
 
+	var number *int64
+	var candidate *string
+	if next != nil {
+		encoded, err := next.encode()
+		if err != nil {
+			return Anchor{}, err
+		}
+		text := string(encoded)
+		number, candidate = &next.Batch, &text
+	}
 	batch := &pgx.Batch{}
 	batch.Queue(s.sequence)
 	batch.Queue(s.sql, s.name, s.epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
 		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, slots, rows, sums, lasts,
-		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due)
+		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, number, candidate)
 	results := s.conn.SendBatch(ctx, batch)
 	var anchor Anchor
 	var xid string
