@@ -78,6 +78,8 @@ func producerCode(code int) meaning {
 		return meaning{ClassOutOfSequence, "the broker has lost what it knew of this producer"}
 	case 46:
 		return meaning{ClassNoOffset, "the broker took it for a duplicate and gave no offset"}
+	case 48, 49, 51, 52, 55, -149:
+		return meaning{ClassTransaction, "the transaction cannot go on"}
 	case -150:
 		return meaning{ClassFatal, "the client gave up"}
 	case -148:
@@ -106,7 +108,9 @@ func clusterCode(code int) meaning {
 		return meaning{ClassAuthentication, "TLS with the broker does not come about"}
 	case 33, 34:
 		return meaning{ClassAuthentication, "the broker does not offer this SASL mechanism"}
-	case 31, 53:
+	case 53:
+		return meaning{ClassUnauthorized, "the transactional id may not be used: grant Write and Describe on it"}
+	case 31:
 		return meaning{ClassUnauthorized, "the cluster does not let us produce: grant IdempotentWrite"}
 	case 5, 6, 8, 9, 14, 15, 16, 41, 56:
 		return meaning{ClassUnavailable, "the partition or its leader is not available"}

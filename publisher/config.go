@@ -20,6 +20,11 @@ type Config struct {
 	// lease trust that is left when the record is handed over. A client may give all up a little sooner, together
 	// (librdkafka: between 94 and 98 percent), so that none passes another.
 	MessageTimeout time.Duration
+	// TransactionalID makes a transactional producer (OpenTransactional); "" a plain one. TransactionTimeout is then
+	// when the cluster aborts a transaction that nobody ends; MessageTimeout has to be shorter.
+	TransactionalID    string
+	TransactionTimeout time.Duration
+
 	// MaxInFlightRecords and MaxInFlightBytes are above what the caller keeps in flight, so that the client's own
 	// queue is never full.
 	MaxInFlightRecords int

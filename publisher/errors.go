@@ -28,6 +28,7 @@ const (
 	ClassFenced           = "fenced"            // another producer took over
 	ClassOutOfSequence    = "out_of_sequence"   // the broker lost its state of this producer
 	ClassNoOffset         = "no_offset"         // success without an offset: no proof that it was stored
+	ClassTransaction      = "transaction"       // the cluster has ended the transaction, or will not go on with it
 	ClassFatal            = "fatal"             // the client gave up
 	ClassClosed           = "closed"            // the producer was closed
 	ClassConfiguration    = "configuration"     // the client does not take the configuration

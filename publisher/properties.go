@@ -20,6 +20,18 @@ func CheckProperties(properties map[string]string) []error {
 	return errs
 }
 
+// CheckTransactional says which further entries are refused with delivery exactly_once, as CheckProperties does.
+func CheckTransactional(properties map[string]string) []error {
+	var errs []error
+	for _, name := range []string{"retry.backoff.max.ms", "retry.backoff.ms", "socket.timeout.ms"} {
+		if _, set := properties[name]; set {
+			errs = append(errs, fmt.Errorf("kafka.properties: %s is refused with exactly_once: "+
+				"how long a commit took tells whether it was sent twice", name))
+		}
+	}
+	return errs
+}
+
 // refusal is the reason against a property, or "".
 func refusal(name, value string) string {
 	for _, group := range []func(name, value string) string{
@@ -80,7 +92,7 @@ func hasAKey(name, _ string) string {
 	case "transactional.id":
 		key = "kafka.transactional_id"
 	case "transaction.timeout.ms":
-		return "follows from the lease; set lease.ttl"
+		return "fixed: a successor ends an open transaction at once, whatever the timeout"
 	case "queue.buffering.max.messages", "queue.buffering.max.kbytes":
 		key = "outbox.max_in_flight"
 	case "queue.buffering.max.ms":

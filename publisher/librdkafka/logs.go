@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -26,6 +27,8 @@ type voice struct {
 
 	mu   sync.Mutex
 	seen map[string]*spoken
+
+	disturbed atomic.Int64 // lines that tell of a broken connection or an unanswered request
 }
 
 type spoken struct {
@@ -46,6 +49,9 @@ func newVoice(cfg publisher.Config, settings kafka.ConfigMap) *voice {
 // follow forwards librdkafka's log lines until the client is closed.
 func (v *voice) follow(lines <-chan kafka.LogEvent) {
 	for line := range lines {
+		if line.Tag == "FAIL" || line.Tag == "REQTMOUT" {
+			v.disturbed.Add(1)
+		}
 		level := slog.LevelWarn
 		switch {
 		case line.Tag == "FATAL": // comes as an event too

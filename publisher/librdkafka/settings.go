@@ -67,6 +67,9 @@ func producerSettings(cfg publisher.Config) (kafka.ConfigMap, error) {
 	} {
 		m[name] = value
 	}
+	if cfg.TransactionalID != "" {
+		transactionSettings(m, cfg)
+	}
 	return m, nil
 }
 
