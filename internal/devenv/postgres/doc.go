@@ -13,4 +13,13 @@
 //	   │ Stop        Kill   StartAgain, Restart
 //	   └────────────  ▼───┘
 //	                killed
+//
+// A server can be copied ([Server.Standby]). The copy follows it, commits may wait for it or not, and it takes over when
+// it is promoted:
+//
+//	primary ──Standby──► standby ──Detach──► detached: commits do not arrive
+//	                       │  ◄────Attach───────┤
+//	                       └───────Promote──────┴──► primary of another timeline
+//
+// As root on Linux a server can have a disk of its own, which [Server.FillDisk] fills ([Options].DiskMB, WALDiskMB).
 package postgres

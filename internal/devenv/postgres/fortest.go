@@ -53,6 +53,14 @@ func NewDatabase(tb testing.TB) string {
 	return server.URL(name)
 }
 
+// NeedDisks skips the test where a server cannot have a disk of its own.
+func NeedDisks(tb testing.TB) {
+	tb.Helper()
+	if err := CanMakeDisks(); err != nil {
+		tb.Skip(err)
+	}
+}
+
 func execute(tb testing.TB, server *Server, sql string) {
 	tb.Helper()
 	// Not the test's context: it is over when the cleanup runs.

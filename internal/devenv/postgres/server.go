@@ -30,6 +30,11 @@ type Options struct {
 	Dir      string            // where the data lives and stays; "" is a temporary folder that Stop removes
 	Settings map[string]string // postgresql.conf names; they win over the defaults here
 	Log      io.Writer         // gets what the server wrote to its log, when Start fails and at Stop; nil: nowhere
+
+	// DiskMB and WALDiskMB put all of the data, or the write-ahead log, on a disk of its own of this size, which can be
+	// filled (see FillDisk). 0: no disk of its own. Needs root on Linux and a temporary folder; see CanMakeDisks.
+	DiskMB    int
+	WALDiskMB int
 }
 
 // Server is one running PostgreSQL. Its methods are safe from many goroutines, one at a time takes effect.
@@ -44,6 +49,9 @@ type Server struct {
 	logTo    io.Writer
 	folder   *process.Folder
 	guard    *process.Guard
+	disk     string // mount points; "" without a disk of its own
+	walDisk  string
+	upstream *upstream // of a standby; nil is a primary from the start
 
 	mu   sync.Mutex
 	proc *process.Process
@@ -52,7 +60,10 @@ type Server struct {
 // Start makes a cluster (when the folder holds none) and runs a server on it. It returns when the server takes
 // connections; ctx bounds that, and one minute does. Errors name what is missing on the machine and carry the last
 // lines of the server's log; errors.Is finds ErrNotInstalled and process.ErrInUse.
-func Start(ctx context.Context, opts Options) (*Server, error) {
+func Start(ctx context.Context, opts Options) (*Server, error) { return newServer(ctx, opts, nil) }
+
+// newServer starts a primary, or a standby of from.
+func newServer(ctx context.Context, opts Options, from *upstream) (*Server, error) {
 	bin, err := FindBinaries()
 	if err != nil {
 		return nil, err
@@ -67,9 +78,13 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	}
 	s := &Server{
 		bin: bin, data: filepath.Join(folder.Path, "data"), settings: opts.Settings,
-		account: account, folder: folder, logTo: opts.Log,
+		account: account, folder: folder, logTo: opts.Log, upstream: from,
 	}
-	if err := s.prepare(); err != nil {
+	err = s.mount(opts)
+	if err == nil {
+		err = s.prepare()
+	}
+	if err != nil {
 		folder.Release()
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)
 	}
@@ -130,7 +145,7 @@ func (s *Server) prepare() error {
 // begin runs initdb when needed, then the server, on another port when somebody took the first.
 func (s *Server) begin(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(s.data, "PG_VERSION")); errors.Is(err, os.ErrNotExist) {
-		if err := s.initdb(ctx); err != nil {
+		if err := s.fill(ctx); err != nil {
 			return err
 		}
 	}
@@ -146,16 +161,22 @@ func (s *Server) begin(ctx context.Context) error {
 	}
 }
 
-func (s *Server) initdb(ctx context.Context) error {
+// fill makes the cluster: a new one, or a copy of the one upstream.
+func (s *Server) fill(ctx context.Context) error {
 	// Under another name first: a cluster that is half made (we were killed) is not taken for one.
 	half := s.data + ".new"
 	if err := errors.Join(os.RemoveAll(half), os.Rename(s.data, half)); err != nil {
 		return fmt.Errorf("make a database cluster: %w", err)
 	}
+	program, args := "initdb", []string{"-D", half, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"}
+	if s.upstream != nil {
+		program, args = "pg_basebackup", s.upstream.backup(half)
+	}
+	if s.walDisk != "" {
+		args = append(args, "--waldir="+filepath.Join(s.walDisk, "pg_wal"))
+	}
 	p, err := s.guard.Start(process.Spec{
-		Path: filepath.Join(s.bin, "initdb"),
-		Args: []string{"-D", half, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"},
-		Dir:  "/", Env: s.env(), User: s.account, Output: s.log,
+		Path: filepath.Join(s.bin, program), Args: args, Dir: "/", Env: s.env(), User: s.account, Output: s.log,
 	})
 	if err != nil {
 		return err
@@ -165,7 +186,7 @@ func (s *Server) initdb(ctx context.Context) error {
 		return fmt.Errorf("make a database cluster: %w", err)
 	}
 	if _, status := p.Exited(); status.ExitStatus() != 0 {
-		return fmt.Errorf("make a database cluster in %s: initdb exit %d", s.data, status.ExitStatus())
+		return fmt.Errorf("make a database cluster in %s: %s exit %d", s.data, program, status.ExitStatus())
 	}
 	if err := os.Rename(half, s.data); err != nil {
 		return fmt.Errorf("make a database cluster: %w", err)

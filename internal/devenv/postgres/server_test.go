@@ -25,8 +25,12 @@ const roleVariable = "POSTGRES_TEST_ROLE"
 
 // TestMain lets this binary play a program that is killed while its server runs.
 func TestMain(m *testing.M) {
-	if os.Getenv(roleVariable) != "" {
-		s, err := Start(context.Background(), Options{})
+	if role := os.Getenv(roleVariable); role != "" {
+		var opts Options
+		if role == "killed-disk" {
+			opts.DiskMB = 200
+		}
+		s, err := Start(context.Background(), opts)
 		if err != nil {
 			panic(err)
 		}
@@ -221,6 +225,18 @@ func TestServer_LeavesNoSharedMemory(t *testing.T) {
 func TestStart_NothingSurvivesAKilledProgram(t *testing.T) {
 	program := exec.Command(os.Args[0])
 	program.Env = append(os.Environ(), roleVariable+"=killed")
+	pid, folder := firstLine(t, program)
+	_ = program.Process.Kill()
+	_ = program.Wait()
+	eventually(t, "the server and its folder are gone", func() bool {
+		// The folder's name is in the arguments of every process of the server.
+		return gone(folder) && (syscall.Kill(pid, 0) != nil || !gone(fmt.Sprintf("/proc/%d", pid)) && zombie(pid))
+	})
+}
+
+// firstLine starts the program and reads the server's number and folder from it.
+func firstLine(t *testing.T, program *exec.Cmd) (pid int, folder string) {
+	t.Helper()
 	program.Stderr = os.Stderr
 	out, err := program.StdoutPipe()
 	if err != nil {
@@ -233,17 +249,10 @@ func TestStart_NothingSurvivesAKilledProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pid int
-	var folder string
 	if _, err := fmt.Sscan(line, &pid, &folder); err != nil {
 		t.Fatal(err)
 	}
-	_ = program.Process.Kill()
-	_ = program.Wait()
-	eventually(t, "the server and its folder are gone", func() bool {
-		// The folder's name is in the arguments of every process of the server.
-		return gone(folder) && (syscall.Kill(pid, 0) != nil || !gone(fmt.Sprintf("/proc/%d", pid)) && zombie(pid))
-	})
+	return pid, folder
 }
 
 func zombie(pid int) bool {

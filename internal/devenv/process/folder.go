@@ -68,6 +68,7 @@ func (f *Folder) AddTemporary(path string) { f.temporary = append(f.temporary, p
 // Release gives the folder back without a guard; temporary ones are removed. After NewGuard the guard does it.
 func (f *Folder) Release() {
 	for _, path := range f.temporary {
+		unmountBelow(path)
 		_ = os.RemoveAll(path) // what stays is swept by the next start
 	}
 	f.lock.Close()
@@ -121,6 +122,7 @@ func sweep(prefix string) {
 		}
 		if info, err := f.lock.Stat(); err == nil && mine(info) {
 			endOrphans(path)
+			unmountBelow(path)
 			_ = os.RemoveAll(path) // not ours to complain about; the next start tries again
 		}
 		f.lock.Close()

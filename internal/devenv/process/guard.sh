@@ -33,6 +33,14 @@ while alive && [ $n -lt 100 ]; do
 done
 for p in $run; do kill -s KILL "$p" 2>/dev/null; done
 
+# A disk that was made inside one of the folders goes with it.
+for f in "$@"; do
+    [ -r /proc/self/mounts ] || break
+    while read -r _ at _; do
+        case $at in "$f"/*) umount -l "$at" 2>/dev/null ;; esac
+    done </proc/self/mounts
+done
+
 # A server that was just killed may still be writing: look three times.
 n=0
 while [ $# -gt 0 ] && ! rm -rf -- "$@" 2>/dev/null && [ $n -lt 3 ]; do
