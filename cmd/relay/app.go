@@ -57,10 +57,7 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 
 // notYet refuses what the configuration may say and this version cannot do, rather than do something else.
 func notYet(cfg *config.Config) error {
-	switch {
-	case cfg.Outbox.Delivery == config.ExactlyOnce:
-		return usageError(`outbox.delivery = "exactly_once" is not in this version: use "at_least_once"`)
-	case cfg.Kafka.Client == config.ClientFranz:
+	if cfg.Kafka.Client == config.ClientFranz {
 		return usageError(`kafka.client = "franz-go" is not in this version: use "librdkafka"`)
 	}
 	return nil
@@ -87,6 +84,11 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 	}
 	kafka := &kafkaSide{cfg: cfg, limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
 	o.Open, o.Ping = kafka.open, kafka.ping
+	if cfg.Outbox.Delivery == config.ExactlyOnce {
+		kafka.timeout = relay.UnackedTimeout
+		o.ExactlyOnce = &relay.ExactlyOnce{ID: cfg.Kafka.TransactionalID, Topic: cfg.Kafka.ProgressTopic,
+			Open: kafka.openTransactional, Last: kafka.lastProgress}
+	}
 	return o, nil
 }
 
@@ -127,6 +129,51 @@ func (k *kafkaSide) open(reports publisher.Reports) (publisher.Producer, error) 
 		return nil, err
 	}
 	return librdkafka.Open(c, reports)
+}
+
+func (k *kafkaSide) openTransactional(ctx context.Context, id string, reports publisher.Reports) (publisher.Transactional, error) {
+	c, err := k.settings()
+	if err != nil {
+		return nil, err
+	}
+	c.TransactionalID, c.TransactionTimeout = id, relay.TransactionTimeout
+	return librdkafka.OpenTransactional(ctx, c, reports)
+}
+
+// lastProgress reads the newest progress record, from a topic that it creates when there is none.
+func (k *kafkaSide) lastProgress(ctx context.Context, key string) ([]byte, error) {
+	c, err := k.settings()
+	if err != nil {
+		return nil, err
+	}
+	topic := k.cfg.Kafka.ProgressTopic
+	record, err := librdkafka.Last(ctx, c, topic, []byte(key))
+	if publisher.Class(err) == publisher.ClassNoTopic {
+		if err := k.createProgress(ctx, c); err != nil {
+			return nil, err
+		}
+		record, err = librdkafka.Last(ctx, c, topic, []byte(key))
+	}
+	if err != nil || record == nil {
+		return nil, err
+	}
+	return record.Value, nil
+}
+
+// createProgress makes the progress topic with the cluster's own number of replicas. Small segments keep what a
+// take-over has to read small.
+func (k *kafkaSide) createProgress(ctx context.Context, c publisher.Config) error {
+	admin, err := librdkafka.OpenAdmin(c)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	made, err := admin.CreateTopics(ctx, []librdkafka.TopicSpec{{Name: k.cfg.Kafka.ProgressTopic, Partitions: 8,
+		Config: map[string]string{"cleanup.policy": "compact", "segment.bytes": "16777216", "min.cleanable.dirty.ratio": "0.1"}}})
+	for _, name := range made {
+		k.log.Info("progress topic created", "topic", name)
+	}
+	return err
 }
 
 // ping looks whether the brokers are there and, the first time they are, creates the topics of topics.create.

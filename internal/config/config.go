@@ -68,6 +68,7 @@ type Kafka struct {
 	Compression     string     `toml:"compression"` // none, gzip, lz4, snappy, zstd
 	Timestamp       string     `toml:"timestamp"`   // TimestampPublished, TimestampCreated
 	TransactionalID string     `toml:"transactional_id"`
+	ProgressTopic   string     `toml:"progress_topic"`
 	TLS             TLS        `toml:"tls"`
 	SASL            SASL       `toml:"sasl"`
 	Properties      Properties `toml:"properties"`
@@ -173,12 +174,13 @@ func Default() *Config {
 		Poll:  Poll{MinInterval: Duration(time.Millisecond), MaxInterval: Duration(50 * time.Millisecond)},
 		Lease: Lease{TTL: Duration(15 * time.Second)},
 		Kafka: Kafka{
-			Brokers:     []string{"localhost:9092"},
-			ClientID:    "relay",
-			Client:      ClientLibrdkafka,
-			Compression: "none",
-			Timestamp:   TimestampPublished,
-			Properties:  Properties{},
+			Brokers:       []string{"localhost:9092"},
+			ClientID:      "relay",
+			Client:        ClientLibrdkafka,
+			Compression:   "none",
+			Timestamp:     TimestampPublished,
+			ProgressTopic: "relay-progress",
+			Properties:    Properties{},
 		},
 		Headers:   Headers{ID: "id", Type: "type", CreatedAt: "created_at"},
 		Topics:    Topics{Allow: []string{"*"}, Create: []CreateTopic{}},

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,6 +36,7 @@ type feed struct {
 	cursor   store.Cursor
 	budget   int64
 	hold     time.Duration // how much trust must be left when a record is handed over
+	txn      *transaction  // nil with at_least_once
 	batch    *batch        // being filled
 	crowded  bool          // the last page was given up because nothing found room
 }
@@ -46,6 +48,9 @@ func (f *feed) run(ctx, stop context.Context) error {
 		if still, err := f.still(ctx); err != nil {
 			return err
 		} else if still {
+			if err := f.rest(ctx); err != nil {
+				return err
+			}
 			if err := f.waiter.wait(ctx, stop); err != nil {
 				return err
 			}
@@ -62,6 +67,11 @@ func (f *feed) run(ctx, stop context.Context) error {
 		if !f.batch.empty() {
 			f.closeBatch(f.cursor)
 		}
+		if f.crowded || !f.cursor.Open {
+			if err := f.commit(ctx); err != nil {
+				return err
+			}
+		}
 		if f.crowded {
 			f.waitForRoom(ctx, stop)
 		}
@@ -71,11 +81,42 @@ func (f *feed) run(ctx, stop context.Context) error {
 			}
 			continue
 		}
+		if err := f.rest(ctx); err != nil {
+			return err
+		}
 		if err := f.waiter.wait(ctx, stop); err != nil {
 			return err
 		}
 	}
-	return context.Cause(ctx)
+	return f.finish(ctx)
+}
+
+// commit ends the open transaction, if there is one.
+func (f *feed) commit(ctx context.Context) error {
+	if f.txn == nil {
+		return nil
+	}
+	return f.txn.commit(ctx)
+}
+
+// rest settles what the last transaction left to the next one, when none comes.
+func (f *feed) rest(ctx context.Context) error {
+	if f.txn == nil {
+		return nil
+	}
+	return f.txn.rest(ctx)
+}
+
+// finish is the end of a feed that was stopped, and not cut.
+func (f *feed) finish(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil || f.txn == nil {
+		return err
+	}
+	err := f.txn.commit(ctx)
+	if err == nil || errors.Is(err, errRecycle) {
+		err = f.txn.settle(ctx)
+	}
+	return err
 }
 
 // still is the cheap look of a relay at rest. While events flow it would be a round trip too many.
@@ -114,8 +155,12 @@ func (f *feed) row(ctx, stop context.Context, row *store.Row) error {
 	}
 	f.batch.settled.Books.Count(row.Slot, row.Seq)
 	f.batch.bytes += size
-	if f.batch.full() {
+	enough := f.txn != nil && f.txn.full()
+	if enough || f.batch.full() {
 		f.closeBatch(f.reader.Behind(row))
+	}
+	if enough {
+		return f.commit(ctx)
 	}
 	return nil
 }
@@ -163,10 +208,18 @@ func (f *feed) send(ctx context.Context, row *store.Row, record *publisher.Recor
 	if err := f.trust.await(ctx, f.hold); err != nil {
 		return err
 	}
+	if f.txn != nil {
+		if err := f.txn.begin(ctx); err != nil {
+			return err
+		}
+	}
 	t := f.ledger.issue(f.batch, rowKey{row.Seq, row.ID}, size, topic)
 	t.alone = alone
 	err := f.producer.Send(ctx, record, t)
 	if err == nil {
+		if f.txn != nil {
+			f.txn.count(size)
+		}
 		return nil
 	}
 	f.ledger.withdraw(t)

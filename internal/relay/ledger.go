@@ -220,6 +220,15 @@ func (l *ledger) take(into []*batch) []*batch {
 	return into
 }
 
+// takeAll removes every closed batch. The caller knows that they are complete, or will be before it settles them.
+func (l *ledger) takeAll() []*batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := append([]*batch(nil), l.queue...)
+	l.queue = l.queue[:0]
+	return all
+}
+
 func (l *ledger) recycle(batches []*batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -21,11 +21,13 @@ type memory struct {
 	condemned map[rowKey]string
 	// troubled are topics that took no record of the last session for a reason of their own.
 	troubled map[string]string
+	// limit is how many rows a transaction may have.
+	limit int
 }
 
 func newMemory(id store.Identity) *memory {
 	return &memory{identity: id, acked: map[rowKey]struct{}{}, suspects: map[rowKey]struct{}{},
-		condemned: map[rowKey]string{}, troubled: map[string]string{}}
+		condemned: map[rowKey]string{}, troubled: map[string]string{}, limit: firstTransaction}
 }
 
 // of gives the memory if it speaks of this server, else an empty one.
@@ -36,14 +38,17 @@ func (m *memory) of(id store.Identity) *memory {
 	return m
 }
 
-// learn takes over what became of the rows that a session could not settle. No report may come any more.
-func (m *memory) learn(unsettled []*batch) {
+// learn takes over what became of the rows that a session could not settle. No report may come any more. With
+// transactional true an ack proves nothing: its transaction was not committed.
+func (m *memory) learn(unsettled []*batch, transactional bool) {
 	for _, b := range unsettled {
 		for i := range b.tickets {
 			t := &b.tickets[i]
 			switch t.fate {
 			case acked:
-				m.acked[t.key] = struct{}{}
+				if !transactional {
+					m.acked[t.key] = struct{}{}
+				}
 			case rejected:
 				m.suspects[t.key] = struct{}{}
 			case waiting, failed:

@@ -6,14 +6,62 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/internal/store"
 )
 
-// open connects to both sides in the order of protocol §7: the lease is ours already, so the cursor that is read here
-// is the newest there is.
-func (s *session) open(ctx context.Context) error {
+// open connects to both sides in the order of protocol §7. The lease is ours already. With exactly_once the producer
+// comes next, which fences its predecessor; only then is the cursor row read, in a statement that finds it only while
+// the lease is ours. So nothing that an older leader does can come after what is read here.
+func (s *session) open(ctx, stop context.Context) error {
 	names := store.In(s.Schema)
+	if err := s.connect(ctx, names); err != nil {
+		return err
+	}
+	var position store.Position
+	var err error
+	if s.ExactlyOnce == nil || mutant.On("cursor-before-fence") {
+		position, err = s.position(ctx, names)
+	}
+	if err == nil && s.ExactlyOnce != nil {
+		position, err = s.takeOver(ctx, stop, names, position)
+	}
+	if err != nil {
+		return err
+	}
+	if position.Candidate != nil && s.ExactlyOnce == nil {
+		s.Log.Warn("delivery was exactly_once, and a batch of then is in doubt: its events may come twice",
+			"batch", position.Candidate.Batch)
+	}
+	if s.memory != nil && mutant.On("position-across-reconnect") {
+		position = s.memory.position
+	}
+	waiter, err := s.waiterFor(ctx)
+	if err != nil {
+		return err
+	}
+	s.memory = s.memory.of(s.identity)
+	aside := newAside(s.SkipDead)
+	for topic, why := range s.memory.troubled {
+		aside.postpone(topic, why, time.Now().Add(retryTopic))
+	}
+	if err := s.openRunner(ctx, aside); err != nil {
+		return err
+	}
+	s.ledger, s.findings = newLedger(), newFindings()
+	if s.producer == nil {
+		if s.producer, err = s.Open(s); err != nil {
+			return fmt.Errorf("open the Kafka client: %w", err)
+		}
+	}
+	s.assemble(position, waiter, aside)
+	s.Log.Info("session began", "epoch", s.epoch, "cursor", position.Cursor.String(), "wake", waiter.mode())
+	return nil
+}
+
+// connect opens the reader's and the settler's connection, and makes sure that they reach one server.
+func (s *session) connect(ctx context.Context, names store.Names) error {
 	conn, err := store.Connect(ctx, s.Postgres, "relay "+s.Name+" reader")
 	if err != nil {
 		return err
@@ -37,29 +85,20 @@ func (s *session) open(ctx context.Context) error {
 		return fmt.Errorf("two connections reach two servers: timelines %d and %d of systems %s and %s",
 			s.identity.Timeline, other.Timeline, s.identity.System, other.System)
 	}
-	position, err := store.ReadPosition(ctx, conn, names, s.Name, s.epoch, s.identity)
-	if err != nil {
-		return err
+	return fault.At("connected")
+}
+
+// position reads the cursor row, if the lease is still ours.
+func (s *session) position(ctx context.Context, names store.Names) (store.Position, error) {
+	p, err := store.ReadPosition(ctx, s.reader.Conn(), names, s.Name, s.epoch, s.identity)
+	if err == nil {
+		err = fault.At("position")
 	}
-	if s.memory != nil && mutant.On("position-across-reconnect") {
-		position = s.memory.position
-	}
-	waiter, err := s.waiterFor(ctx)
-	if err != nil {
-		return err
-	}
-	s.memory = s.memory.of(s.identity)
-	aside := newAside(s.SkipDead)
-	for topic, why := range s.memory.troubled {
-		aside.postpone(topic, why, time.Now().Add(retryTopic))
-	}
-	if err := s.openRunner(ctx, aside); err != nil {
-		return err
-	}
-	s.ledger, s.findings = newLedger(), newFindings()
-	if s.producer, err = s.Open(s); err != nil {
-		return fmt.Errorf("open the Kafka client: %w", err)
-	}
+	return p, err
+}
+
+// assemble puts the session's halves together.
+func (s *session) assemble(position store.Position, waiter *waiter, aside *aside) {
 	anchors := make(chan store.Anchor, 64)
 	s.feed = &feed{
 		reader: s.reader, producer: s.producer, ledger: s.ledger, memory: s.memory, trust: s.trust,
@@ -69,9 +108,13 @@ func (s *session) open(ctx context.Context) error {
 		anchors: position.Anchors, cursor: position.Cursor, fresh: anchors,
 		budget: s.MaxInFlight, hold: MessageTimeout(s.LeaseTTL),
 	}
-	s.settle = &settle{settler: s.settler, ledger: s.ledger, aside: aside, fresh: anchors, settled: s.state.settled}
-	s.Log.Info("session began", "epoch", s.epoch, "cursor", position.Cursor.String(), "wake", waiter.mode())
-	return nil
+	if s.txn == nil {
+		s.settle = &settle{settler: s.settler, ledger: s.ledger, aside: aside, fresh: anchors, settled: s.state.settled}
+		return
+	}
+	s.txn.settler, s.txn.ledger, s.txn.aside, s.txn.fresh = s.settler, s.ledger, aside, anchors
+	s.txn.settled, s.txn.budget, s.txn.limit = s.state.settled, s.MaxInFlight, s.memory.limit
+	s.feed.txn, s.feed.hold = s.txn, 0 // Kafka itself fences what comes late
 }
 
 // openRunner connects the parked runner and learns what stands aside, before feed reads its first row.

@@ -33,6 +33,8 @@ type Options struct {
 
 	// Open makes a producer that reports to r; it may return before a broker has answered.
 	Open func(r publisher.Reports) (publisher.Producer, error)
+	// ExactlyOnce is nil with delivery at_least_once. With it, Open makes no producer.
+	ExactlyOnce *ExactlyOnce
 	// Ping says whether the cluster can be reached.
 	Ping func(ctx context.Context) error
 

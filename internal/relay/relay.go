@@ -195,6 +195,10 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
 		switch {
 		case errors.Is(err, errDrained):
 			r.Log.Info("session ended", "epoch", epoch, "reason", reason(err))
+		case errors.Is(err, errRecycle):
+			r.Log.Info("session ended", "epoch", epoch, "reason", reason(err), "why", err)
+			wait.reset()
+			continue
 		case s.ledger == nil && publisher.Class(err) == publisher.ClassUnknown && ctx.Err() == nil:
 			r.postgres.is(err) // it never began
 		default:
@@ -220,6 +224,8 @@ func reason(err error) string {
 		return "drained"
 	case errors.Is(err, store.ErrFenced):
 		return "fenced"
+	case errors.Is(err, errRecycle):
+		return "recycled"
 	case errors.Is(err, errTrustOver):
 		return "trust_over"
 	case errors.Is(err, errDrainTimeout):

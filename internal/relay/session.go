@@ -27,7 +27,8 @@ type session struct {
 	producer publisher.Producer
 	ledger   *ledger
 	feed     *feed
-	settle   *settle
+	settle   *settle      // nil with exactly_once
+	txn      *transaction // nil with at_least_once
 	runner   *runner
 	findings *findings
 	fail     context.CancelCauseFunc
@@ -46,7 +47,7 @@ var errDrainTimeout = errors.New("not acked within drain_timeout")
 // run works until the first doubt, which is its error, or until stop ends and everything in flight is settled; then
 // the error is errDrained. It owns all it opens.
 func (s *session) run(ctx, stop context.Context) error {
-	if err := s.open(ctx); err != nil {
+	if err := s.open(ctx, stop); err != nil {
 		s.close()
 		return err
 	}
@@ -63,7 +64,9 @@ func (s *session) run(ctx, stop context.Context) error {
 		close(hurry)
 		return s.drain(gctx)
 	})
-	g.Go(func() error { return s.settle.run(gctx, hurry) })
+	if s.settle != nil {
+		g.Go(func() error { return s.settle.run(gctx, hurry) })
+	}
 	g.Go(func() error { return s.runner.run(gctx, stop) })
 	g.Go(func() error {
 		select {
@@ -76,6 +79,9 @@ func (s *session) run(ctx, stop context.Context) error {
 	err := g.Wait()
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
+	}
+	if s.txn != nil {
+		s.txn.abandon()
 	}
 	s.producer.Close()
 	if cause := s.findings.cause(); cause != nil && publisher.Fatal(err) {
@@ -104,28 +110,43 @@ func (s *session) drain(ctx context.Context) error {
 // end settles what was acked in time, and learns what the next session should know. After a settle that failed it
 // settles nothing: whether that one was written is not known.
 func (s *session) end(why error) {
-	if !s.settle.broken {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		if err := s.settle.once(ctx); err != nil {
-			s.Log.Warn("settling at the end of the session", "error", err)
-		}
-		cancel()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := s.settleLast(ctx); err != nil {
+		s.Log.Warn("settling at the end of the session", "error", err)
 	}
 	unsettled := append(s.ledger.queue, s.feed.batch)
-	if s.settle.broken {
+	if s.settle != nil && s.settle.broken {
 		unsettled = append(unsettled, s.settle.taken...)
 	}
 	for _, b := range unsettled {
 		s.unsettled += len(b.tickets)
 	}
-	s.memory.learn(unsettled)
+	s.memory.learn(unsettled, s.txn != nil)
+	if s.txn != nil {
+		s.memory.limit = s.txn.limit
+	}
 	s.memory.position = store.Position{Cursor: s.feed.cursor, Anchors: s.feed.anchors}
 	s.memory.take(s.findings)
 	s.state.ended(reason(why), why)
 	s.close()
 }
 
+// settleLast settles what is certain, unless the outcome of the last settle is not.
+func (s *session) settleLast(ctx context.Context) error {
+	switch {
+	case s.txn != nil && !s.txn.broken:
+		return s.txn.settle(ctx)
+	case s.settle != nil && !s.settle.broken:
+		return s.settle.once(ctx)
+	}
+	return nil
+}
+
 func (s *session) close() {
+	if s.producer != nil {
+		s.producer.Close()
+	}
 	if s.reader != nil {
 		s.reader.Close()
 	}

@@ -24,6 +24,16 @@ type Position struct {
 var ErrOtherCluster = errors.New("the cursor was written in another database cluster (a dump was restored here?): " +
 	"run relay rebase to deliver what is pending")
 
+// DatabaseName is the name of the connected database as the server knows it.
+func DatabaseName(ctx context.Context, c *pgx.Conn) (name string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := c.QueryRow(ctx, "select current_database()").Scan(&name); err != nil {
+		return "", fmt.Errorf("ask for the database's name: %w", err)
+	}
+	return name, nil
+}
+
 // ReadPosition reads the cursor row. ErrFenced: the epoch is not ours. ErrOtherCluster: see there. The first reader
 // of a new row, and the first after a promotion, writes the cluster's identity into it.
 func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name string, epoch int64, id Identity) (Position, error) {

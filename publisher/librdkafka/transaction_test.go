@@ -29,6 +29,10 @@ func TestTransactions_OnApacheKafka(t *testing.T) {
 		}
 		t.Cleanup(func() { _, _ = admin.DeleteTopics(context.Background(), topic) })
 	}
+	until(t, "every part of the cluster knows the topics", func() bool {
+		_, err := Last(t.Context(), contract.Config(t, brokers), "p", nil)
+		return err == nil
+	})
 	transactions(t, brokers)
 }
 
