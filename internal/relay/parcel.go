@@ -39,6 +39,7 @@ type dock struct {
 
 	waiting atomic.Int64
 	arrived chan struct{}
+	adrift  atomic.Bool // a record was given up without an answer: it may still be stored
 }
 
 func newDock(open func(publisher.Reports) (publisher.Producer, error)) *dock {
@@ -115,6 +116,9 @@ func (d *dock) Failed(tag any, err error) {
 	p.fate, p.err = failed, err
 	if publisher.Rejected(err) {
 		p.fate = rejected
+	}
+	if publisher.MaybeWritten(err) {
+		d.adrift.Store(true)
 	}
 	d.landed()
 }

@@ -104,13 +104,18 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 		end(err)
 		renewed <- l
 	}()
-	r.sessions(termCtx, stop, epoch, trust)
+	doubt := r.sessions(termCtx, stop, epoch, trust)
 	lost := context.Cause(termCtx)
 	end(nil)
 	lease = <-renewed
 	r.state.follow()
 	if lost != nil && ctx.Err() == nil {
 		r.Log.Warn("stepping down", "epoch", epoch, "error", lost)
+		return lease, nil
+	}
+	if time.Since(doubt) < r.LeaseTTL {
+		// A successor may not start before what was sent without an answer has expired, as after a crash.
+		r.Log.Info("lease left to expire: records sent to Kafka have no answer and may still arrive", "epoch", epoch)
 		return lease, nil
 	}
 	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -174,8 +179,9 @@ func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, er
 	}
 }
 
-// sessions runs sessions until ctx or stop ends. Each starts from the cursor row.
-func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
+// sessions runs sessions until ctx or stop ends. Each starts from the cursor row. It gives the time at which the last
+// of them ended that left records without an answer; zero when none did.
+func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (doubt time.Time) {
 	wait := newBackoff(50*time.Millisecond, 5*time.Second)
 	var remembered *memory
 	for ctx.Err() == nil && stop.Err() == nil {
@@ -192,6 +198,9 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
 			opened: r.postgres.over}
 		err := s.run(ctx, stop)
 		remembered = s.memory
+		if s.adrift() {
+			doubt = time.Now()
+		}
 		switch {
 		case errors.Is(err, errDrained):
 			r.Log.Info("session ended", "epoch", epoch, "reason", reason(err))
@@ -205,7 +214,7 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
 			r.Log.Warn("session ended", "epoch", epoch, "reason", reason(err), "unsettled", s.unsettled, "error", err)
 		}
 		if errors.Is(err, errDrained) || errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
-			return
+			return doubt
 		}
 		// What ended a session that had got to work is new, not the trouble that the pauses have grown by.
 		if time.Since(began) > time.Second {
@@ -213,6 +222,7 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) {
 		}
 		wait.pause(stop)
 	}
+	return doubt
 }
 
 // reason is the word for a session's end in metrics.
