@@ -29,7 +29,23 @@ type Options struct {
 	Dir        string            // where the data lives and stays; "" is a temporary folder that Stop removes
 	HeapMB     int               // of each node; 0 is 256. From 1024 on the JVM compiles for throughput
 	Properties map[string]string // server.properties of every node; they win over the defaults here
+	Listeners  []Listener        // beside the plain one
 	Log        io.Writer         // gets the nodes' logs at Stop, or a line when Kafka is downloaded; nil: nobody
+
+	// Scram is the users whose passwords Kafka checks by SCRAM-SHA-256 and SCRAM-SHA-512, with their passwords. They
+	// are written when a node's folder is made; a password that is changed later is changed by a client.
+	Scram map[string]string
+
+	// Advertise is asked for each node, before it starts, for the address that the plain listener tells clients to
+	// come to: a proxy's. It gets the node, counted from 0, and where that will listen; it is asked again when the
+	// port turned out to be taken. nil: clients come directly. Nodes always talk to one another directly.
+	Advertise func(node int, address string) (string, error)
+}
+
+// Listener is one more way to every node. Brokers of a name is its address list.
+type Listener struct {
+	Name     string // letters and digits, such as TLS
+	Protocol string // PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; Options.Properties hold what it needs
 }
 
 // Cluster is a running Kafka. Nodes are counted from 0, as Brokers lists them. Its methods are safe from many
@@ -130,20 +146,8 @@ func clusterID(folder string) (string, error) {
 
 // begin finds ports, formats what is not formatted and starts the nodes, side by side.
 func (c *Cluster) begin(ctx context.Context) error {
-	taken := map[int]bool{}
-	for _, n := range c.nodes {
-		for _, port := range []*int{&n.port, &n.controllerPort} {
-			for {
-				free, err := process.FreePort()
-				if err != nil {
-					return err
-				}
-				if !taken[free] {
-					taken[free], *port = true, free
-					break
-				}
-			}
-		}
+	if err := c.takePorts(); err != nil {
+		return err
 	}
 	var formats []*process.Process
 	for _, n := range c.nodes {
@@ -177,11 +181,52 @@ func (c *Cluster) begin(ctx context.Context) error {
 	return nil
 }
 
-// Brokers is the address list for a client, one host:port a node.
+// takePorts finds a free port for each listener of each node.
+func (c *Cluster) takePorts() error {
+	taken := map[int]bool{}
+	for i, n := range c.nodes {
+		n.ports = map[string]int{}
+		for _, name := range n.listeners() {
+			for n.ports[name] == 0 {
+				free, err := process.FreePort()
+				if err != nil {
+					return err
+				}
+				if !taken[free] {
+					taken[free], n.ports[name] = true, free
+				}
+			}
+		}
+		n.advertised = n.address(plain)
+		if c.opts.Advertise == nil {
+			continue
+		}
+		var err error
+		if n.advertised, err = c.opts.Advertise(i, n.address(plain)); err != nil {
+			return fmt.Errorf("ask what address node %d has for clients: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// Brokers is the address list for a client without encryption or a name, one host:port a node. It leads through the
+// proxies when Options.Advertise has put some before the nodes.
 func (c *Cluster) Brokers() []string {
 	var list []string
 	for _, n := range c.nodes {
-		list = append(list, n.address())
+		list = append(list, n.advertised)
+	}
+	return list
+}
+
+// Direct is the same without the proxies: a client that begins here stays on a listener of its own.
+func (c *Cluster) Direct() []string { return c.BrokersOf(internal) }
+
+// BrokersOf is the address list of one of Options.Listeners.
+func (c *Cluster) BrokersOf(listener string) []string {
+	var list []string
+	for _, n := range c.nodes {
+		list = append(list, n.address(listener))
 	}
 	return list
 }

@@ -17,15 +17,31 @@ import (
 
 // node is one Kafka process: broker and controller.
 type node struct {
-	cluster        *Cluster
-	number         int // node.id, from 1
-	dir            string
-	port           int // clients and brokers
-	controllerPort int
-	proc           *process.Process // nil before the first start
+	cluster    *Cluster
+	number     int // node.id, from 1
+	dir        string
+	ports      map[string]int   // by listener
+	advertised string           // where the plain listener's clients come to
+	proc       *process.Process // nil before the first start
 }
 
-func (n *node) address() string    { return fmt.Sprintf("127.0.0.1:%d", n.port) }
+// The listeners that every node has.
+const (
+	plain      = "PLAINTEXT"  // clients
+	internal   = "INTERNAL"   // brokers, and clients that pass no proxy
+	controller = "CONTROLLER" // the quorum
+)
+
+func (n *node) listeners() []string {
+	names := []string{plain, internal, controller}
+	for _, l := range n.cluster.opts.Listeners {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+func (n *node) address(listener string) string { return fmt.Sprintf("127.0.0.1:%d", n.ports[listener]) }
+
 func (n *node) configPath() string { return filepath.Join(n.dir, "server.properties") }
 func (n *node) logPath() string    { return filepath.Join(n.dir, "kafka.log") }
 func (n *node) dataPath() string   { return filepath.Join(n.dir, "data") }
@@ -35,7 +51,22 @@ func (n *node) dataPath() string   { return filepath.Join(n.dir, "data") }
 func (n *node) properties() map[string]string {
 	var voters []string
 	for _, other := range n.cluster.nodes {
-		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", other.number, other.controllerPort))
+		voters = append(voters, fmt.Sprintf("%d@%s", other.number, other.address(controller)))
+	}
+	var listeners, advertised []string
+	for _, name := range n.listeners() {
+		listeners = append(listeners, name+"://"+n.address(name))
+		switch name {
+		case controller:
+		case plain:
+			advertised = append(advertised, name+"://"+n.advertised)
+		default:
+			advertised = append(advertised, name+"://"+n.address(name))
+		}
+	}
+	protocols := []string{plain + ":PLAINTEXT", internal + ":PLAINTEXT", controller + ":PLAINTEXT"}
+	for _, l := range n.cluster.opts.Listeners {
+		protocols = append(protocols, l.Name+":"+l.Protocol)
 	}
 	replicas, inSync := "1", "1"
 	if len(n.cluster.nodes) == 3 {
@@ -45,11 +76,11 @@ func (n *node) properties() map[string]string {
 		"process.roles":                            "broker,controller",
 		"node.id":                                  strconv.Itoa(n.number),
 		"controller.quorum.voters":                 strings.Join(voters, ","),
-		"listeners":                                fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", n.address(), n.controllerPort),
-		"advertised.listeners":                     "PLAINTEXT://" + n.address(),
-		"listener.security.protocol.map":           "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-		"controller.listener.names":                "CONTROLLER",
-		"inter.broker.listener.name":               "PLAINTEXT",
+		"listeners":                                strings.Join(listeners, ","),
+		"advertised.listeners":                     strings.Join(advertised, ","),
+		"listener.security.protocol.map":           strings.Join(protocols, ","),
+		"controller.listener.names":                controller,
+		"inter.broker.listener.name":               internal,
 		"log.dirs":                                 n.dataPath(),
 		"num.partitions":                           "4",
 		"auto.create.topics.enable":                "false",
@@ -114,7 +145,13 @@ func (n *node) format() (*process.Process, error) {
 	if _, err := os.Stat(filepath.Join(n.dataPath(), "meta.properties")); err == nil {
 		return nil, nil
 	}
-	return n.run("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", n.cluster.id, "-c", n.configPath())
+	args := []string{"format", "--ignore-formatted", "-t", n.cluster.id, "-c", n.configPath()}
+	for _, user := range slices.Sorted(maps.Keys(n.cluster.opts.Scram)) {
+		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
+			args = append(args, "--add-scram", fmt.Sprintf("%s=[name=%q,password=%q]", mechanism, user, n.cluster.opts.Scram[user]))
+		}
+	}
+	return n.run("kafka.tools.StorageTool", args...)
 }
 
 func (n *node) launch() error {
@@ -130,12 +167,12 @@ func (n *node) launch() error {
 func (n *node) ready(ctx context.Context, enough func(description) bool) error {
 	for {
 		var last error
-		d, err := describe(ctx, n.address())
+		d, err := describe(ctx, n.address(plain))
 		switch {
 		case err != nil:
 			last = err
 		case d.clusterID != n.cluster.id:
-			last = fmt.Errorf("another cluster answers at %s", n.address())
+			last = fmt.Errorf("another cluster answers at %s", n.address(plain))
 		case enough(d):
 			return nil
 		default:
@@ -153,7 +190,11 @@ func (n *node) ready(ctx context.Context, enough func(description) bool) error {
 	}
 }
 
-func (n *node) listed(d description) bool { return slices.Contains(d.ports, int32(n.port)) }
+// listed says whether the cluster has taken the node back. What is told is where clients are to go.
+func (n *node) listed(d description) bool {
+	_, port, _ := strings.Cut(n.advertised, ":")
+	return slices.ContainsFunc(d.ports, func(p int32) bool { return strconv.Itoa(int(p)) == port })
+}
 
 func (n *node) stop() { n.proc.End(syscall.SIGTERM, 30*time.Second) }
 
