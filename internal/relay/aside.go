@@ -19,6 +19,7 @@ type aside struct {
 	skip   bool // parked.on_dead = "skip": a dead event holds back nothing
 	topics map[string]*standing
 	keys   map[string]map[string]*standing
+	loose  *standing     // whatever is parked and holds back nothing
 	nudge  chan struct{} // feed parked something that the runner may want to look at
 }
 
@@ -34,7 +35,7 @@ type standing struct {
 
 func newAside(skip bool) *aside {
 	return &aside{skip: skip, topics: map[string]*standing{}, keys: map[string]map[string]*standing{},
-		nudge: make(chan struct{}, 1)}
+		loose: &standing{}, nudge: make(chan struct{}, 1)}
 }
 
 // Reasons of events that wait for others.
@@ -69,20 +70,17 @@ func (a *aside) behind(topic string, key []byte) string {
 	return ""
 }
 
-// parked notes that feed parks an event, and returns the standing that the event belongs to, nil for none. Give it to
-// settled once the event is in the table.
+// parked notes that feed parks an event, and returns the standing that the event belongs to. Give it to settled once
+// the event is in the table.
 func (a *aside) parked(topic string, key []byte, v verdict) *standing {
-	if v.state == Scheduled {
-		return nil
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var s *standing
 	switch {
+	case v.state == Scheduled, v.state == Dead && (key == nil || a.skip):
+		s = a.loose
 	case v.state == Held:
 		s = a.wholeTopic(topic, v.reason)
-	case v.state == Dead && (key == nil || a.skip):
-		return nil
 	case v.state == Dead:
 		s = a.oneKey(topic, string(key))
 	case a.topics[topic] != nil:
@@ -215,6 +213,13 @@ func (a *aside) dueTopics(now time.Time) []string {
 		}
 	}
 	return due
+}
+
+// anyTopic says whether a whole topic stands aside.
+func (a *aside) anyTopic() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.topics) > 0
 }
 
 // keysOf are the keys of a topic that stand aside.

@@ -11,8 +11,13 @@ import (
 )
 
 const (
-	// lookEvery is how often the runner looks when nothing is due: scheduled events leave within this of their time.
+	// lookEvery is how often the runner looks while something stands aside that may be cured at any moment.
 	lookEvery = 500 * time.Millisecond
+	// restMost is how long the runner sleeps when it knows of nothing to do: what a person does is noticed within this.
+	restMost = time.Second
+	// gather is the least time between two shipments of what has a time of its own, unless there is a whole shipment:
+	// to ship each event at its own moment would be a transaction for each.
+	gather = 50 * time.Millisecond
 	// retryTopic is how long a topic that took no record is left alone.
 	retryTopic = 5 * time.Second
 	// shipmentRows and shipmentBytes bound what the runner reads at once.
@@ -76,70 +81,89 @@ func (r *runner) load(ctx context.Context) error {
 // run works until ctx ends. Its errors are PostgreSQL's; Kafka's are waited out here.
 func (r *runner) run(ctx, stop context.Context) error {
 	defer r.dock.close()
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
 	for ctx.Err() == nil && stop.Err() == nil {
-		busy, err := r.round(ctx)
+		work, more, err := r.round(ctx)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
-		if busy {
+		if more {
 			continue
 		}
 		r.dock.rest(restAfter)
-		select {
-		case <-tick.C:
-		case <-r.aside.nudge:
-		case <-stop.Done():
-		case <-ctx.Done():
-		}
+		r.sleep(ctx, stop, r.idle(work))
 	}
 	return nil
 }
 
-// round does a bounded piece of all that is due, so that no lane waits long for another.
-func (r *runner) round(ctx context.Context) (busy bool, err error) {
-	work, err := r.yard.Look(ctx)
-	if err != nil {
-		return false, err
+// sleep ends early when feed has parked something.
+func (r *runner) sleep(ctx, stop context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.aside.nudge:
+	case <-stop.Done():
+	case <-ctx.Done():
+	}
+}
+
+// idle is how long nothing is to be done, as far as the last look shows.
+func (r *runner) idle(work store.Work) time.Duration {
+	switch {
+	case time.Now().Before(r.pause):
+		return lookEvery
+	case r.aside.anyTopic(), len(r.recheck) > 0, work.Letters && r.DeadLetterTopic != "":
+		return min(max(work.Next, gather), lookEvery)
+	}
+	return min(max(work.Next, gather), restMost)
+}
+
+// round does a bounded piece of all that is due, so that no lane waits long for another. It says whether there is
+// surely more.
+func (r *runner) round(ctx context.Context) (work store.Work, more bool, err error) {
+	if work, err = r.yard.Look(ctx); err != nil {
+		return work, false, err
 	}
 	if work.Operations != r.operations {
 		if err := r.afterOperations(ctx); err != nil {
-			return false, err
+			return work, false, err
 		}
 		r.operations = work.Operations
 	}
 	if time.Now().Before(r.pause) {
-		return false, nil
+		return work, false, nil
 	}
-	if work.Scheduled {
-		if err := r.due(ctx, Scheduled); err != nil {
-			return false, err
+	for _, lane := range []struct {
+		state string
+		due   bool
+	}{{Scheduled, work.Scheduled}, {Replay, work.Replay}} {
+		if !lane.due {
+			continue
 		}
-	}
-	if work.Replay {
-		if err := r.due(ctx, Replay); err != nil {
-			return false, err
+		full, err := r.due(ctx, lane.state)
+		if err != nil {
+			return work, false, err
 		}
+		more = more || full
 	}
 	if work.Letters && r.DeadLetterTopic != "" {
 		if err := r.letters(ctx); err != nil {
-			return false, err
+			return work, false, err
 		}
 	}
 	for _, topic := range r.aside.dueTopics(time.Now()) {
-		more, err := r.release(ctx, topic)
+		left, err := r.release(ctx, topic)
 		if err != nil {
-			return false, err
+			return work, false, err
 		}
-		busy = busy || more
+		more = more || left
 	}
 	for _, topic := range slices.Collect(maps.Keys(r.recheck)) {
 		if err := r.checkKeys(ctx, topic); err != nil {
-			return false, err
+			return work, false, err
 		}
 	}
-	return busy || work.Scheduled || work.Replay, nil
+	return work, more, nil
 }
 
 // afterOperations looks at everything again: a person has retried, edited or dropped events.
@@ -158,10 +182,12 @@ func (r *runner) afterOperations(ctx context.Context) error {
 	return nil
 }
 
-// due ships one batch of what has a time of its own. An event whose key or topic stands aside joins those.
-func (r *runner) due(ctx context.Context, state string) error {
-	_, err := r.ship(ctx, func(row func(*store.ParkedRow) error) (int, error) {
-		return r.yard.Due(ctx, state, r.limit(), row)
+// due ships one batch of what has a time of its own, and says whether it was a full one. An event whose key or topic
+// stands aside joins those.
+func (r *runner) due(ctx context.Context, state string) (full bool, err error) {
+	limit := r.limit()
+	shipped, err := r.ship(ctx, func(row func(*store.ParkedRow) error) (int, error) {
+		return r.yard.Due(ctx, state, limit, row)
 	}, func(row *store.ParkedRow) verdict {
 		if state == Replay {
 			return send
@@ -175,7 +201,7 @@ func (r *runner) due(ctx context.Context, state string) error {
 		}
 		return send
 	})
-	return err
+	return shipped.rows == limit, err
 }
 
 // release ships a batch of a topic that stands aside, and opens the topic when nothing is left to release.

@@ -41,8 +41,10 @@ const parkedColumns = `parked_no, state, due_at, attempts, reason, parked_at,
 	seq, 0::int2, id, topic, key, type, payload, payload_bytes, headers, partition, deliver_at, created_at`
 
 // dueSQL finds what has a time of its own. Needs parked_due.
+//
+// Not clock_timestamp(): it is volatile, so the index would be read to its end, a million rows for the few that are due.
 const dueSQL = `select ` + parkedColumns + ` from %[1]s
-	where name = $1 and state = $2 and due_at <= clock_timestamp() order by due_at, seq limit $3`
+	where name = $1 and state = $2 and due_at <= statement_timestamp() order by due_at, seq limit $3`
 
 // orderSQL finds what may be released of a topic behind a place, in order; $6 true leaves out the keys that have a
 // dead event before. Needs parked_in_order and parked_of_key.

@@ -1,0 +1,77 @@
+package store
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func yard(t *testing.T, url string, epoch int64) *Yard {
+	t.Helper()
+	y, err := NewYard(t.Context(), connect(t, url), In(schema), "relay", epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return y
+}
+
+// A million scheduled events were once read to the end by each look for the few that were due.
+func TestYard_ReadsNoFurtherThanWhatIsDue(t *testing.T) {
+	y := yard(t, database(t), 1)
+	rows, err := y.conn.Query(t.Context(), "explain execute "+dueName+" ('relay', 'scheduled', '500')")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plan []string
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		plan = append(plan, line)
+	}
+	text := strings.Join(plan, "\n")
+	if rows.Err() != nil || !strings.Contains(text, "using parked_due") || !strings.Contains(text, "due_at <= statement_timestamp()") ||
+		strings.Contains(text, "Filter:") || strings.Contains(text, "Sort") {
+		t.Errorf("%v\n%s", rows.Err(), text)
+	}
+}
+
+func TestYard_LooksAtWhatIsDueNext(t *testing.T) {
+	url := database(t)
+	y, c := yard(t, url, 1), plain(t, url)
+	look := func() Work {
+		t.Helper()
+		w, err := y.Look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	park := func(seq int, state, due string) {
+		t.Helper()
+		execute(t, c, `insert into outbox.parked (name, seq, state, due_at, id, topic, created_at)
+			values ('relay', $1, $2, now() + $3::interval, gen_random_uuid(), 't', now())`, seq, state, due)
+	}
+	if w := look(); w.Scheduled || w.Replay || w.Letters || w.Next != time.Hour {
+		t.Errorf("nothing is parked: %+v", w)
+	}
+	execute(t, c, `insert into outbox.parked (name, seq, state, due_at, id, topic, created_at)
+		values ('relay', 1, 'scheduled', 'infinity', gen_random_uuid(), 't', now())`)
+	if w := look(); w.Scheduled || w.Next != time.Hour {
+		t.Errorf("an event that is never due: %+v", w)
+	}
+	park(2, "scheduled", "20 minutes")
+	park(3, "replay", "10 minutes")
+	if w := look(); w.Scheduled || w.Replay || w.Next > 10*time.Minute || w.Next < 9*time.Minute {
+		t.Errorf("the next one is due in ten minutes: %+v", w)
+	}
+	park(4, "scheduled", "-2 hours")
+	if w := look(); !w.Scheduled || w.Replay || w.Next != -time.Hour {
+		t.Errorf("one is due: %+v", w)
+	}
+	execute(t, c, "update outbox.parked set due_at = '-infinity' where seq in (3, 4)")
+	if w := look(); !w.Scheduled || !w.Replay || w.Next != -time.Hour {
+		t.Errorf("two are due since ever: %+v", w)
+	}
+}
