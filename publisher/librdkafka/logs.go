@@ -46,8 +46,12 @@ func newVoice(cfg publisher.Config, settings kafka.ConfigMap) *voice {
 	return &voice{log: cfg.Log, secrets: strings.NewReplacer(pairs...), seen: map[string]*spoken{}}
 }
 
-// follow forwards librdkafka's log lines until the client is closed.
+// follow forwards librdkafka's log lines until the client is closed. lines is nil for a producer of which they are not
+// wanted.
 func (v *voice) follow(lines <-chan kafka.LogEvent) {
+	if lines == nil {
+		return
+	}
 	for line := range lines {
 		if line.Tag == "FAIL" || line.Tag == "REQTMOUT" {
 			v.disturbed.Add(1)

@@ -93,7 +93,7 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	}
 	p.readers.Go(p.read)
 	p.readers.Go(func() { p.watchDeadlines(cfg.MessageTimeout) })
-	p.readers.Go(func() { voice.follow(client.Logs()) })
+	p.readers.Go(func() { voice.follow(client.Logs()) }) // returns at once where lines are not wanted
 	return p, nil
 }
 

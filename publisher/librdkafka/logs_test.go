@@ -1,0 +1,78 @@
+//go:build cgo
+
+package librdkafka
+
+import (
+	"bytes"
+	"crypto/tls"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/contract"
+)
+
+// told is a log that can be read while it is written.
+type told struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *told) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(line)
+}
+
+func (w *told) has(words ...string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, word := range words {
+		if !strings.Contains(w.text.String(), word) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestOpen_TellsOfTroubleWithoutReadingLogLines(t *testing.T) {
+	certificate, _ := selfSigned(t)
+	secured := contract.StartFake(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{certificate}}))
+	for class, cfg := range map[string]publisher.Config{
+		publisher.ClassTransport:      contract.Config(t, []string{"127.0.0.1:1"}),
+		publisher.ClassAuthentication: contract.Config(t, secured.ListenAddrs()),
+	} {
+		t.Run(class, func(t *testing.T) {
+			log := &told{}
+			cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+			cfg.TLS.Enabled = class == publisher.ClassAuthentication
+			p, _ := openForTest(t, cfg)
+			if p.client.Logs() != nil {
+				t.Error("the binding polls for log lines that nobody asked for")
+			}
+			until(t, "the log tells of it", func() bool { return log.has("level=WARN", "class="+class) })
+		})
+	}
+}
+
+func TestOpen_ReadsLogLinesForThoseWhoDebug(t *testing.T) {
+	log := &told{}
+	cfg := contract.Config(t, []string{"127.0.0.1:1"})
+	cfg.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Properties = map[string]string{"debug": "broker"}
+	openForTest(t, cfg)
+	until(t, "librdkafka's lines are in the log", func() bool { return log.has("level=DEBUG", "tag=CONNECT") })
+}
+
+func TestProducerSettings_TransactionsHearLogLines(t *testing.T) {
+	cfg := contract.Config(t, []string{"127.0.0.1:1"})
+	cfg.TransactionalID = "t"
+	m, err := producerSettings(cfg)
+	if err != nil || m["go.logs.channel.enable"] != true || m["log_level"] != "6" {
+		t.Errorf("a transaction would not know of a request sent twice: %v, %v, %v", m["go.logs.channel.enable"], m["log_level"], err)
+	}
+}
