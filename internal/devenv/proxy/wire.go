@@ -56,7 +56,7 @@ func (w *Wire) Close() {
 	case <-w.closed:
 	default:
 		close(w.closed)
-		w.listener.Close()
+		_ = w.listener.Close() // nothing can be done about it
 		for l := range w.links {
 			l.end()
 		}
@@ -71,19 +71,19 @@ func (w *Wire) accept() {
 		if err != nil {
 			return // closed
 		}
-		w.running.Go(func() { w.carry(client.(*net.TCPConn)) })
+		w.running.Go(func() { w.carry(client) })
 	}
 }
 
 // carry brings one client's frames to the broker and its answers back.
-func (w *Wire) carry(client *net.TCPConn) {
+func (w *Wire) carry(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", w.target)
 	if err != nil {
 		return // the client sees a connection that ends, as it would with a broker that is down
 	}
 	defer server.Close()
-	l := &link{wire: w, client: client, server: server.(*net.TCPConn), asked: map[int32]Frame{}}
+	l := &link{wire: w, client: client, server: server, asked: map[int32]Frame{}}
 	if !w.enter(l) {
 		return
 	}
@@ -95,7 +95,7 @@ func (w *Wire) carry(client *net.TCPConn) {
 	})
 	l.pump(Request, l.client, l.server)
 	// A broker answers what it has been asked even when the client asks no more.
-	_ = l.server.CloseWrite()
+	_ = server.(*net.TCPConn).CloseWrite()
 	answers.Wait()
 }
 
@@ -120,7 +120,7 @@ func (w *Wire) leave(l *link) {
 // link is one client's connection.
 type link struct {
 	wire           *Wire
-	client, server *net.TCPConn
+	client, server net.Conn
 
 	mu    sync.Mutex
 	asked map[int32]Frame // what was asked and not yet answered, by correlation id; without bodies
@@ -137,7 +137,7 @@ var errEnd = errors.New("the link ends here")
 
 // pump copies frames until one side is gone. A client that is gone does not stop the answers from being read: the
 // broker must not notice a request's death before the request that is held has reached it.
-func (l *link) pump(side Side, from, to *net.TCPConn) {
+func (l *link) pump(side Side, from, to net.Conn) {
 	in, out := bufio.NewReaderSize(from, 64<<10), bufio.NewWriterSize(to, 64<<10)
 	for {
 		frame, err := l.read(side, in)
