@@ -144,11 +144,13 @@ func (s *site) ends(topic string) map[int32]int64 {
 	return ends
 }
 
-// readBack hands take every record that the topic holds now, in the order of each partition.
+// readBack hands take every record that the topic holds now and a read_committed consumer sees, in the order of each
+// partition.
 func (s *site) readBack(topic string, take func(*kgo.Record)) {
 	s.t.Helper()
 	ends := s.ends(topic)
 	client := must(kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(topic),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), // one may be the last
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))(s.t)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -159,7 +161,9 @@ func (s *site) readBack(topic string, take func(*kgo.Record)) {
 			s.t.Fatalf("read topic %s: %v; to read: %v", topic, err, ends)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			take(r)
+			if !r.Attrs.IsControl() {
+				take(r)
+			}
 			if r.Offset+1 >= ends[r.Partition] {
 				delete(ends, r.Partition)
 			}

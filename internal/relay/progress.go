@@ -49,6 +49,12 @@ const takeOverWithin = 30 * time.Second
 // errProgressLost: what is in doubt cannot be decided.
 var errProgressLost = errors.New("the progress record that decides about the last batch is gone")
 
+// errInUse: two outboxes would throw each other's relays out for ever.
+var errInUse = errors.New("is in use by another outbox")
+
+// undecidable says that a person has to act before this outbox can go on.
+func undecidable(err error) bool { return errors.Is(err, errInUse) || errors.Is(err, errProgressLost) }
+
 // lastProgress reads the newest committed progress record of a transactional id; nil when there is none.
 func lastProgress(ctx context.Context, e *ExactlyOnce, id string, own progress) (*progress, error) {
 	text, err := e.Last(ctx, id)
@@ -60,8 +66,8 @@ func lastProgress(ctx context.Context, e *ExactlyOnce, id string, own progress) 
 		return nil, fmt.Errorf("read the progress record of %q in topic %q: %w", id, e.Topic, err)
 	}
 	if p.System != own.System || p.Name != own.Name {
-		return nil, fmt.Errorf("the transactional id %q is in use by outbox %q of the PostgreSQL cluster %s, and this is outbox %q of %s: "+
-			"give one of them another kafka.transactional_id", id, p.Name, p.System, own.Name, own.System)
+		return nil, fmt.Errorf("the transactional id %q %w: outbox %q of the PostgreSQL cluster %s, and this is outbox %q of %s; "+
+			"give one of them another kafka.transactional_id", id, errInUse, p.Name, p.System, own.Name, own.System)
 	}
 	return &p, nil
 }
@@ -127,6 +133,10 @@ func (s *session) takeOver(ctx, stop context.Context, names store.Names, read st
 		}
 		id = TransactionalID(database, s.Schema, s.Name)
 	}
+	own := progress{Name: s.Name, System: s.identity.System, Epoch: s.epoch}
+	if err := s.askBefore(ctx, names, id, own); err != nil {
+		return read, err
+	}
 	producer, err := e.Open(ctx, id, s)
 	if err != nil {
 		return read, fmt.Errorf("take over the transactional id %q: %w", id, err)
@@ -141,7 +151,6 @@ func (s *session) takeOver(ctx, stop context.Context, names store.Names, read st
 			return position, err
 		}
 	}
-	own := progress{Name: s.Name, System: s.identity.System, Epoch: s.epoch}
 	last, err := lastProgress(ctx, e, id, own)
 	if err != nil {
 		return position, err
@@ -173,4 +182,19 @@ func (s *session) takeOver(ctx, stop context.Context, names store.Names, read st
 		bracket: &bracket{topic: e.Topic, id: id, own: own}, own: newBracketBatch(),
 		progress: &topicState{name: e.Topic, acked: &atomic.Int64{}}}
 	return position, nil
+}
+
+// askBefore looks, before an outbox uses its transactional id for the first time, whether it is another's: the fence
+// would throw that one's relay out. What cannot be read now is read after the fence.
+func (s *session) askBefore(ctx context.Context, names store.Names, id string, own progress) error {
+	position, err := store.ReadPosition(ctx, s.reader.Conn(), names, s.Name, s.epoch, s.identity)
+	if err != nil || position.Batch > 0 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := lastProgress(ctx, s.ExactlyOnce, id, own); errors.Is(err, errInUse) {
+		return err
+	}
+	return nil
 }

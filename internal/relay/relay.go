@@ -13,6 +13,10 @@ import (
 // followEvery is how often a follower looks whether the lease is free.
 const followEvery = 500 * time.Millisecond
 
+// fencedPause is how long a leader lets another producer with its transactional id be, when it was fenced twice within
+// that time. Who takes back at once is taken back from at once.
+const fencedPause = time.Minute
+
 // Relay leads or follows until it is told to stop.
 type Relay struct {
 	Options
@@ -184,6 +188,7 @@ func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, er
 func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (doubt time.Time) {
 	wait := newBackoff(50*time.Millisecond, 5*time.Second)
 	var remembered *memory
+	var fenced time.Time
 	for ctx.Err() == nil && stop.Err() == nil {
 		if err := r.Ping(stop); err != nil {
 			if stop.Err() == nil {
@@ -208,13 +213,21 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (
 			r.Log.Info("session ended", "epoch", epoch, "reason", reason(err), "why", err)
 			wait.reset()
 			continue
-		case s.ledger == nil && publisher.Class(err) == publisher.ClassUnknown && ctx.Err() == nil:
+		case s.ledger == nil && publisher.Class(err) == publisher.ClassUnknown && !undecidable(err) && ctx.Err() == nil:
 			r.postgres.is(err) // it never began
 		default:
 			r.Log.Warn("session ended", "epoch", epoch, "reason", reason(err), "unsettled", s.unsettled, "error", err)
 		}
 		if errors.Is(err, errDrained) || errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
 			return doubt
+		}
+		if publisher.Fenced(err) { // while the lease is ours: the coordinator timed a transaction out, or it is a stranger
+			if time.Since(fenced) < fencedPause {
+				r.Log.Error("another producer uses our transactional id: find it, or set another kafka.transactional_id",
+					"paused", fencedPause)
+				sleep(stop, fencedPause)
+			}
+			fenced = time.Now()
 		}
 		// What ended a session that had got to work is new, not the trouble that the pauses have grown by.
 		if time.Since(began) > time.Second {
