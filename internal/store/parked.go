@@ -21,11 +21,14 @@ type Yard struct {
 	name  string
 	epoch int64
 	row   ParkedRow
+	// from is the due time from which on the last look found something; a look from the start may be from wholeAt on.
+	from    string
+	wholeAt time.Time
 }
 
 // NewYard works for relay name under epoch. The yard owns c from now on.
 func NewYard(ctx context.Context, c *pgx.Conn, names Names, name string, epoch int64) (*Yard, error) {
-	y := &Yard{conn: c, raw: c.PgConn(), names: names, name: name, epoch: epoch}
+	y := &Yard{conn: c, raw: c.PgConn(), names: names, name: name, epoch: epoch, from: fromStart}
 	for prepared, sql := range map[string]string{dueName: dueSQL, orderName: orderSQL, letterName: letterSQL} {
 		if _, err := y.raw.Prepare(ctx, prepared, fmt.Sprintf(sql, names.table("parked")), nil); err != nil {
 			return nil, fmt.Errorf("prepare the parked queries: %w", err)
@@ -44,7 +47,7 @@ const parkedColumns = `parked_no, state, due_at, attempts, reason, parked_at,
 //
 // Not clock_timestamp(): it is volatile, so the index would be read to its end, a million rows for the few that are due.
 const dueSQL = `select ` + parkedColumns + ` from %[1]s
-	where name = $1 and state = $2 and due_at <= statement_timestamp() order by due_at, seq limit $3`
+	where name = $1 and state = $2 and due_at >= $4 and due_at <= statement_timestamp() order by due_at, seq limit $3`
 
 // orderSQL finds what may be released of a topic behind a place, in order; $6 true leaves out the keys that have a
 // dead event before. Needs parked_in_order and parked_of_key.
@@ -96,9 +99,9 @@ func (p *ParkedRow) decode(v [][]byte) error {
 	return p.Row.decode(v[own:])
 }
 
-// Due hands out the rows of a state whose time has come, by time.
+// Due hands out the rows of a state whose time has come, by time, from those on that the last Look found.
 func (y *Yard) Due(ctx context.Context, state string, limit int, row func(*ParkedRow) error) (int, error) {
-	return y.each(ctx, dueName, row, y.name, state, strconv.Itoa(limit))
+	return y.each(ctx, dueName, row, y.name, state, strconv.Itoa(limit), y.from)
 }
 
 // InOrder hands out the rows of a topic that may be released behind a place. With holdKeys, none of a key that has a

@@ -18,7 +18,7 @@ func yard(t *testing.T, url string, epoch int64) *Yard {
 // A million scheduled events were once read to the end by each look for the few that were due.
 func TestYard_ReadsNoFurtherThanWhatIsDue(t *testing.T) {
 	y := yard(t, database(t), 1)
-	rows, err := y.conn.Query(t.Context(), "explain execute "+dueName+" ('relay', 'scheduled', '500')")
+	rows, err := y.conn.Query(t.Context(), "explain execute "+dueName+" ('relay', 'scheduled', '500', '-infinity')")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +42,7 @@ func TestYard_LooksAtWhatIsDueNext(t *testing.T) {
 	y, c := yard(t, url, 1), plain(t, url)
 	look := func() Work {
 		t.Helper()
+		y.wholeAt = time.Time{}
 		w, err := y.Look(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -73,5 +74,25 @@ func TestYard_LooksAtWhatIsDueNext(t *testing.T) {
 	execute(t, c, "update outbox.parked set due_at = '-infinity' where seq in (3, 4)")
 	if w := look(); !w.Scheduled || !w.Replay || w.Next != -time.Hour {
 		t.Errorf("two are due since ever: %+v", w)
+	}
+	handed, err := y.Due(t.Context(), "scheduled", 10, func(*ParkedRow) error { return nil })
+	if err != nil || handed != 1 {
+		t.Errorf("%d of one scheduled event handed out: %v", handed, err)
+	}
+
+	// A look that does not begin at the start sees what was parked just now all the same.
+	execute(t, c, "delete from outbox.parked")
+	look()
+	y.wholeAt = time.Now().Add(time.Hour)
+	park(5, "replay", "-1 hour")
+	if w, err := y.Look(t.Context()); err != nil || w.Replay || w.Scheduled {
+		t.Errorf("the look began at the start: %+v, %v", w, err)
+	}
+	park(6, "scheduled", "-1 second")
+	if w, err := y.Look(t.Context()); err != nil || !w.Scheduled {
+		t.Errorf("an event that is due since a second: %+v, %v", w, err)
+	}
+	if w := look(); !w.Replay {
+		t.Errorf("a look from the start misses what is due since an hour: %+v", w)
 	}
 }
