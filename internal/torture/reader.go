@@ -1,0 +1,172 @@
+package torture
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/outboxrelay/relay/internal/torture/journal"
+)
+
+// place is a partition.
+type place struct {
+	topic     string
+	partition int32
+}
+
+// reader reads topics from their beginning without a group, and writes each record down.
+type reader struct {
+	client  *kgo.Client
+	journal *journal.Writer
+
+	mu   sync.Mutex
+	next map[place]int64 // behind what was read; written by run
+}
+
+func newReader(brokers, topics []string, committed bool, lines *journal.Writer) (*reader, error) {
+	level := kgo.ReadUncommitted()
+	if committed {
+		level = kgo.ReadCommitted()
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topics...), kgo.ClientID("relay-torture"),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(level),
+		// A partition's last offset may be the mark of a transaction: without marks its end would never be seen.
+		kgo.KeepControlRecords(),
+		// Some topics are made while it reads.
+		kgo.MetadataMinAge(500*time.Millisecond), kgo.MetadataMaxAge(2*time.Second),
+		kgo.RetryTimeout(10*time.Second), kgo.FetchMaxWait(250*time.Millisecond))
+	if err != nil {
+		return nil, fmt.Errorf("open a reader: %w", err)
+	}
+	return &reader{client: client, journal: lines, next: map[place]int64{}}, nil
+}
+
+// run reads until ctx ends.
+func (r *reader) run(ctx context.Context) {
+	defer r.client.Close()
+	for ctx.Err() == nil {
+		// Errors are those of brokers that are away or of topics that are missing: it tries again by itself.
+		fetches := r.client.PollFetches(ctx)
+		at := journal.Now()
+		fetches.EachRecord(func(record *kgo.Record) {
+			r.journal.Append(line(record, at))
+			r.mu.Lock()
+			r.next[place{record.Topic, record.Partition}] = record.Offset + 1
+			r.mu.Unlock()
+		})
+	}
+}
+
+// behind gives the partitions that are not read up to these ends.
+func (r *reader) behind(ends map[place]int64) (left []place) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p, end := range ends {
+		if r.next[p] < end {
+			left = append(left, p)
+		}
+	}
+	return left
+}
+
+// upTo waits until all is read up to these ends.
+func (r *reader) upTo(ctx context.Context, ends map[place]int64, within time.Duration) error {
+	for deadline := time.Now().Add(within); ; pause(ctx, 50*time.Millisecond) {
+		left := r.behind(ends)
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return fmt.Errorf("%d partitions could not be read to their ends within %v, among them %s[%d] (to %d)", len(left), within,
+				left[0].topic, left[0].partition, ends[left[0]])
+		}
+	}
+}
+
+// line is a record's line of the journal.
+func line(r *kgo.Record, at int64) journal.Record {
+	l := journal.Record{At: at, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Stamp: r.Timestamp.UnixMicro()}
+	if r.ProducerID >= 0 {
+		l.Producer, l.ProducerEpoch = r.ProducerID, r.ProducerEpoch
+	}
+	if r.Attrs.IsControl() {
+		l.Mark = mark(r.Key)
+		return l
+	}
+	var headers []journal.Header
+	for _, h := range r.Headers {
+		switch h.Key {
+		case "id":
+			l.ID = string(h.Value)
+		case "created_at": // PostgreSQL's time, which the writer does not know
+			continue
+		}
+		headers = append(headers, journal.Header{Name: h.Key, Value: string(h.Value)})
+	}
+	l.Key = string(r.Key)
+	l.Sum = journal.Sum(r.Topic, r.Key, headers, r.Value)
+	return l
+}
+
+// mark reads the key of a control record: version and type, two bytes each. 0 is abort, 1 commit.
+func mark(key []byte) string {
+	if len(key) >= 4 && binary.BigEndian.Uint16(key[2:]) == 0 {
+		return journal.MarkAbort
+	}
+	return journal.MarkCommit
+}
+
+// ends asks for the end of each partition that has records. Open transactions are waited for: then read_committed
+// readers see all that read_uncommitted ones do.
+func ends(ctx context.Context, admin *kadm.Client, topics []string, within time.Duration) (map[place]int64, error) {
+	for deadline := time.Now().Add(within); ; pause(ctx, 200*time.Millisecond) {
+		all, err := offsets(ctx, admin.ListEndOffsets, topics)
+		if err != nil {
+			return nil, err
+		}
+		stable, err := offsets(ctx, admin.ListCommittedOffsets, topics)
+		if err != nil {
+			return nil, err
+		}
+		if maps.Equal(all, stable) {
+			return all, nil
+		}
+		if time.Now().After(deadline) {
+			var open []string
+			for p, end := range all {
+				if stable[p] != end {
+					open = append(open, fmt.Sprintf("%s[%d]", p.topic, p.partition))
+				}
+			}
+			slices.Sort(open)
+			return nil, fmt.Errorf("a transaction is open since %v in %s", within, strings.Join(open, ", "))
+		}
+	}
+}
+
+func offsets(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics []string) (map[place]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	listed, err := list(ctx, topics...)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the ends of topics: %w", err)
+	}
+	found := map[place]int64{}
+	listed.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			found[place{o.Topic, o.Partition}] = o.Offset
+		}
+	})
+	return found, nil
+}

@@ -1,0 +1,276 @@
+package torture
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/outboxrelay/relay/internal/devenv/kafka"
+	"github.com/outboxrelay/relay/internal/devenv/postgres"
+	"github.com/outboxrelay/relay/internal/devenv/process"
+	"github.com/outboxrelay/relay/internal/migrate"
+)
+
+// site is the servers of a run, with an outbox and topics on them.
+type site struct {
+	Options
+	postgres *postgres.Server // nil: somebody's own
+	kafka    *kafka.Cluster   // nil: somebody's own
+	url      string
+	schema   string // quoted
+	brokers  []string
+	admin    *kadm.Client
+	world    *world
+	folder   string // of the configuration; goes with the guard
+	guard    *process.Guard
+	secrets  []string
+
+	mu      sync.Mutex
+	missing []string // topics that nobody has made yet
+}
+
+func secret() string {
+	var random [12]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return "canary" + hex.EncodeToString(random[:])
+}
+
+// openSite starts what has to be started, and prepares database and topics.
+func openSite(ctx context.Context, o Options) (*site, error) {
+	s := &site{Options: o, schema: pgx.Identifier{o.Schema}.Sanitize(), secrets: []string{secret(), secret(), secret()}}
+	if err := s.open(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *site) open(ctx context.Context) error {
+	folder, err := process.OpenFolder("", "outbox-relay-torture-")
+	if err != nil {
+		return err
+	}
+	if s.guard, err = process.NewGuard(folder, syscall.SIGKILL); err != nil {
+		folder.Release()
+		return err
+	}
+	s.folder = folder.Path
+	g, starting := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.startPostgres(starting) })
+	g.Go(func() error { return s.startKafka(starting) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	prefix := fmt.Sprintf("torture-%d", s.Seed)
+	if s.kafka == nil { // it may remember another run
+		prefix = fmt.Sprintf("relay-torture-%d", time.Now().Unix())
+	}
+	s.world = newWorld(prefix, s.secrets[1], s.secrets[2])
+	if err := s.prepareDatabase(ctx); err != nil {
+		return err
+	}
+	return s.prepareTopics(ctx)
+}
+
+func (s *site) startPostgres(ctx context.Context) (err error) {
+	s.url = s.Postgres
+	if s.url != "" {
+		return nil
+	}
+	s.postgres, err = postgres.Start(ctx, postgres.Options{Settings: map[string]string{
+		"max_prepared_transactions": "64", "max_connections": "150", "shared_buffers": "64MB",
+	}})
+	if err == nil {
+		s.url = s.postgres.URL("postgres")
+	}
+	return err
+}
+
+func (s *site) startKafka(ctx context.Context) (err error) {
+	s.brokers = s.Brokers
+	if len(s.brokers) > 0 {
+		return nil
+	}
+	s.kafka, err = kafka.Start(ctx, kafka.Options{Nodes: s.Nodes, HeapMB: 384})
+	if err == nil {
+		s.brokers = s.kafka.Brokers()
+	}
+	return err
+}
+
+func (s *site) connect(ctx context.Context) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(s.url)
+	if err != nil {
+		return nil, errors.New("the URL of PostgreSQL is not one that libpq takes")
+	}
+	cfg.RuntimeParams["application_name"] = application
+	cfg.ConnectTimeout = 5 * time.Second
+	return pgx.ConnectConfig(ctx, cfg)
+}
+
+// application is the name of the harness's connections: pg_stat_activity shows it.
+const application = "relay-torture"
+
+func (s *site) prepareDatabase(ctx context.Context) error {
+	if s.Relays > 0 {
+		if _, err := migrate.Up(ctx, s.url, s.Schema, nil); err != nil {
+			return err
+		}
+	}
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "drop schema if exists relay_torture cascade;"+harnessSQL); err != nil {
+		return fmt.Errorf("make the harness's tables: %w", err)
+	}
+	_, err = conn.Exec(ctx, "insert into relay_torture.keys (key) select unnest($1::text[])", s.world.serialised())
+	if err != nil {
+		return fmt.Errorf("fill the harness's tables: %w", err)
+	}
+	return nil
+}
+
+func (s *site) prepareTopics(ctx context.Context) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...))
+	if err != nil {
+		return fmt.Errorf("open a client of Kafka: %w", err)
+	}
+	s.admin = kadm.NewClient(client)
+	s.missing = s.world.lateTopics()
+	for name := range s.world.topics {
+		if slices.Contains(s.missing, name) {
+			continue
+		}
+		if err := s.makeTopic(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *site) makeTopic(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	answer, err := s.admin.CreateTopic(ctx, s.world.topics[name], -1, nil, name)
+	if err == nil {
+		err = answer.Err
+	}
+	if err != nil {
+		return fmt.Errorf("make topic %s: %w", name, err)
+	}
+	return nil
+}
+
+// makeMissing makes the next topic that is missing, and gives its name; "" when none is.
+func (s *site) makeMissing(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.missing) == 0 {
+		return "", nil
+	}
+	name := s.missing[0]
+	if err := s.makeTopic(ctx, name); err != nil {
+		return name, err
+	}
+	s.missing = s.missing[1:]
+	return name, nil
+}
+
+// configure writes the relays' configuration. A password is in it that PostgreSQL does not ask for, and that must not
+// be seen anywhere again.
+func (s *site) configure() (path string, err error) {
+	u, err := url.Parse(s.url)
+	text := s.url
+	if err == nil && u.Scheme != "" {
+		if _, set := u.User.Password(); !set {
+			u.User = url.UserPassword(u.User.Username(), s.secrets[0])
+			text = u.String()
+		}
+	}
+	var list []string
+	for _, broker := range s.brokers {
+		list = append(list, fmt.Sprintf("%q", broker))
+	}
+	config := fmt.Sprintf("[postgres]\nurl = %q\n[outbox]\nschema = %q\ndelivery = %q\n[lease]\nttl = %q\n[kafka]\nbrokers = [%s]\n[log]\nformat = \"json\"\n",
+		text, s.Schema, s.Mode, s.LeaseTTL, strings.Join(list, ", "))
+	path = filepath.Join(s.folder, "relay.toml")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		return "", fmt.Errorf("write the relays' configuration: %w", err)
+	}
+	return path, nil
+}
+
+// describe says what the servers are, for people.
+func (s *site) describe(ctx context.Context) string {
+	database := "PostgreSQL"
+	if conn, err := s.connect(ctx); err == nil {
+		var version string
+		if conn.QueryRow(ctx, "select split_part(current_setting('server_version'), ' ', 1)").Scan(&version) == nil {
+			database += " " + version
+		}
+		closeNow(conn)
+	}
+	nodes := "Kafka of somebody's own"
+	if s.kafka != nil {
+		nodes = fmt.Sprintf("Kafka %s, %d node(s)", kafkaVersion(ctx, s.admin), s.Nodes)
+	}
+	if s.postgres == nil {
+		database += " of somebody's own"
+	}
+	return database + ", " + nodes
+}
+
+// kafkaVersion is what the brokers' protocol tells of it.
+func kafkaVersion(ctx context.Context, admin *kadm.Client) string {
+	versions, err := admin.ApiVersions(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, v := range versions {
+		return strings.TrimPrefix(v.VersionGuess(), "v")
+	}
+	return ""
+}
+
+// commit of the relay's binary.
+func commit(ctx context.Context, binary string) string {
+	out, err := exec.CommandContext(ctx, binary, "version").Output()
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(strings.TrimPrefix(first, "relay"))
+}
+
+func (s *site) close() {
+	if s.admin != nil {
+		s.admin.Close()
+	}
+	if s.guard != nil {
+		s.guard.Close()
+	}
+	if s.kafka != nil {
+		s.kafka.Stop()
+	}
+	if s.postgres != nil {
+		s.postgres.Stop()
+	}
+}
