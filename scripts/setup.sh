@@ -2,7 +2,7 @@
 # Brings what building and testing needs onto a Debian (or Ubuntu) or macOS machine, and says nothing when all of it
 # is there. Run by `make setup`; safe to run any number of times.
 #
-# Needed: Go, a C compiler (librdkafka), PostgreSQL's server binaries, Java and Maven (Apache Kafka for tests), Node
+# Needed: Go, a C compiler (librdkafka), PostgreSQL's server binaries, PgBouncer, Java and Maven (Apache Kafka for tests), Node
 # with npm (the documentation's JavaScript is run by a test).
 # No database cluster and no service is made or started: tests run servers of their own.
 set -euo pipefail
@@ -41,6 +41,10 @@ postgres_is_here() {
     return 1
 }
 
+pgbouncer_is_here() {
+    have pgbouncer || [ -x /usr/sbin/pgbouncer ]
+}
+
 # The same places, in the same order, as internal/devenv/kafka looks in.
 java_is_new_enough() {
     local java version
@@ -60,6 +64,7 @@ go_is_new_enough || die "$(go version 2>&1 | tail -n 1): 1.26 or newer is needed
 missing=""
 c_compiler_works || missing="$missing cc"
 postgres_is_here || missing="$missing postgresql"
+pgbouncer_is_here || missing="$missing pgbouncer"
 java_is_new_enough || missing="$missing java"
 have mvn || missing="$missing maven"
 have node || missing="$missing node"
@@ -83,10 +88,24 @@ apt_install() {
         --no-install-recommends "$@" >&2
 }
 
+# Debian's package starts a pooler on port 6432 unless it is told not to, and again at each boot.
+install_pgbouncer() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod +x "$policy"
+        apt_install pgbouncer || { as_root rm -f "$policy"; return 1; }
+        as_root rm -f "$policy"
+    else
+        apt_install pgbouncer
+    fi
+    ! have systemctl || as_root systemctl disable -q pgbouncer >&2 || true
+}
+
 readonly no_cluster=/etc/postgresql-common/createcluster.d/outbox-relay.conf
 
 on_debian() {
-    local packages="" postgres=""
+    local packages="" postgres="" pgbouncer=""
     for word in $missing; do
         case $word in
         cc) packages="$packages gcc libc6-dev" ;;
@@ -95,11 +114,13 @@ on_debian() {
         node) packages="$packages nodejs" ;;
         npm) packages="$packages npm" ;;
         postgresql) postgres=1 ;;
+        pgbouncer) pgbouncer=1 ;;
         esac
     done
     as_root apt-get update -qq >&2
     # shellcheck disable=SC2086 # one word a package
     [ -z "$packages" ] || apt_install $packages
+    [ -z "$pgbouncer" ] || install_pgbouncer
     [ -n "$postgres" ] || return 0
     # Debian's package starts a cluster unless it is told not to. The setting goes again afterwards: whoever installs
     # PostgreSQL on this machine later gets what Debian does by default.
@@ -118,6 +139,7 @@ on_macos() {
         maven) packages="$packages maven" ;;
         node | npm) packages="${packages% node} node" ;;
         postgresql) packages="$packages postgresql@17" ;;
+        pgbouncer) packages="$packages pgbouncer" ;;
         esac
     done
     have brew || die "Homebrew is missing (https://brew.sh). With it, or otherwise, install:$packages"
@@ -137,6 +159,7 @@ if [ -n "$missing" ]; then
     c_compiler_works || die "the C compiler does not work: echo 'int main(){}' | cc -x c -"
     postgres_is_here || die "PostgreSQL's initdb and postgres are still not found: put their folder on PATH"
     java_is_new_enough || die "Java 17 or newer is still not found: put it on PATH or set JAVA_HOME"
+    pgbouncer_is_here || die "pgbouncer is still not found: put it on PATH"
     have mvn || die "Maven's mvn is still not found: put it on PATH"
 fi
 

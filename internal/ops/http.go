@@ -116,6 +116,16 @@ func registry(report func() relay.Report) *prometheus.Registry {
 	gauge("relay_in_flight_bytes", "Bytes sent and not yet acked.", func(r relay.Report) float64 { return float64(r.InFlightBytes) })
 	gauge("relay_postgres_up", "1 when PostgreSQL answered the last time.", func(r relay.Report) float64 { return number(r.PostgresUp) })
 	gauge("relay_kafka_up", "1 when Kafka answered the last time.", func(r relay.Report) float64 { return number(r.KafkaUp) })
+	counter := func(name, help string, value func(relay.Report) int64) {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
+			func() float64 { return float64(value(report())) }))
+	}
+	gauge("relay_postgres_timeline", "PostgreSQL's timeline, 0 before this replica's first session.",
+		func(r relay.Report) float64 { return float64(r.Timeline) })
+	counter("relay_postgres_timeline_changes_total", "Times that PostgreSQL was found on another timeline: fail-overs and restores.",
+		func(r relay.Report) int64 { return r.TimelineChanges })
+	counter("relay_settled_lost_events_total", "Events this process had settled, which PostgreSQL lost in a fail-over.",
+		func(r relay.Report) int64 { return r.SettledLost })
 	registry.MustRegister(&counters{report: report,
 		delivered: prometheus.NewDesc("relay_events_delivered_total", "Events delivered since this process began.", []string{"topic"}, nil),
 		ends:      prometheus.NewDesc("relay_session_ends_total", "Sessions ended, by reason.", []string{"reason"}, nil)})

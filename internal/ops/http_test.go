@@ -74,10 +74,12 @@ func TestServer_IsReadyWhenItLeadsAndDeliversOrFollows(t *testing.T) {
 
 func TestServer_MetricsSayWhatTheReportSays(t *testing.T) {
 	report := &relay.Report{Leading: true, Epoch: 7, InFlightBytes: 42, PostgresUp: true,
+		Timeline: 4, TimelineChanges: 1, SettledLost: 100,
 		DeliveredByTopic: map[string]int64{"orders": 3}, SessionEnds: map[string]int64{"postgres": 2}}
 	get := serveReport(t, report, nil)
 	_, body := get("/metrics")
 	for _, line := range []string{"relay_leader 1", "relay_epoch 7", "relay_in_flight_bytes 42", "relay_postgres_up 1",
+		"relay_postgres_timeline 4", "relay_postgres_timeline_changes_total 1", "relay_settled_lost_events_total 100",
 		"relay_kafka_up 0", `relay_events_delivered_total{topic="orders"} 3`, `relay_session_ends_total{reason="postgres"} 2`} {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("no line %q in\n%s", line, body)

@@ -92,6 +92,7 @@ func (s *session) connect(ctx context.Context, names store.Names) error {
 func (s *session) position(ctx context.Context, names store.Names) (store.Position, error) {
 	p, err := store.ReadPosition(ctx, s.reader.Conn(), names, s.Name, s.epoch, s.identity)
 	if err == nil {
+		s.noticeTimeline(&p)
 		err = fault.At("position")
 	}
 	return p, err

@@ -18,6 +18,8 @@ type State struct {
 	topics  map[string]*atomic.Int64 // acked records
 	ends    map[string]int64
 
+	history history
+
 	delivered atomic.Int64
 	parked    atomic.Int64
 	postgres  atomic.Bool
@@ -42,6 +44,11 @@ type Report struct {
 	LastAck       time.Time        `json:"last_ack,omitzero"`
 	LastError     string           `json:"last_error,omitempty"`
 	SessionEnds   map[string]int64 `json:"session_ends"`
+	// Timeline is PostgreSQL's, 0 before this replica's first session. SettledLost are events that this process had
+	// settled and PostgreSQL has lost in TimelineChanges: those that it lost too are in Kafka only, others come twice.
+	Timeline        int32 `json:"timeline"`
+	TimelineChanges int64 `json:"timeline_changes"`
+	SettledLost     int64 `json:"settled_lost"`
 	// DeliveredByTopic are records acked since this process began.
 	DeliveredByTopic map[string]int64 `json:"delivered_by_topic"`
 }
@@ -52,6 +59,7 @@ func (s *State) Report() Report {
 	defer s.mu.Unlock()
 	r := Report{Leading: s.leading, Epoch: s.epoch, Delivered: s.delivered.Load(), Parked: s.parked.Load(),
 		LastError: s.lastErr, PostgresUp: s.postgres.Load(), KafkaUp: s.kafka.Load(),
+		Timeline: s.history.timeline, TimelineChanges: s.history.changes, SettledLost: s.history.lost,
 		SessionEnds: map[string]int64{}, DeliveredByTopic: map[string]int64{}}
 	for topic, n := range s.topics {
 		r.DeliveredByTopic[topic] = n.Load()

@@ -35,7 +35,8 @@ type Refused struct{ Why string }
 
 func (r *Refused) Error() string { return r.Why }
 
-// Connect opens one connection under the session rules. It refuses a server that is in recovery or older than 14.
+// Connect opens one connection under the session rules. It refuses a server that is in recovery or older than 14, and a
+// pooler that keeps no sessions (ErrPooled).
 // application is what pg_stat_activity shows.
 func Connect(ctx context.Context, conn ConnString, application string) (*pgx.Conn, error) {
 	text, err := conn()
@@ -84,6 +85,10 @@ func prepareSession(ctx context.Context, c *pgx.Conn) error {
 		return errors.New("the server is in recovery: a standby shows commits in another order; " +
 			"name the primary, or several hosts with target_session_attrs=read-write")
 	}
+	// Before the rules: through a pooler in transaction mode they would land on connections of the applications.
+	if err := OwnSession(ctx, c); err != nil {
+		return err
+	}
 	if _, err := c.PgConn().Exec(ctx, sessionRules).ReadAll(); err != nil {
 		return fmt.Errorf("set the session rules: %w", err)
 	}
@@ -112,12 +117,14 @@ type Identity struct {
 	Sequence uint32 // oid of events_seq
 }
 
-// Identify asks who the server is and whether the schema is there.
+// Identify asks who the server is and whether the schema is there. The timeline is that of what is written now:
+// pg_control_checkpoint shows the old one until the first checkpoint after a promotion, minutes later.
 func Identify(ctx context.Context, c *pgx.Conn, names Names) (Identity, error) {
 	var id Identity
 	err := c.QueryRow(ctx, `
-		select s.system_identifier::text, p.timeline_id, coalesce(to_regclass($1), 0)::oid
-		  from pg_control_system() s, pg_control_checkpoint() p`, names.table("events_seq")).
+		select s.system_identifier::text, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4,
+		       coalesce(to_regclass($1), 0)::oid
+		  from pg_control_system() s`, names.table("events_seq")).
 		Scan(&id.System, &id.Timeline, &id.Sequence)
 	if err != nil {
 		return id, fmt.Errorf("identify the server: %w", err)

@@ -24,8 +24,8 @@ type Doorbell struct {
 	key  int32
 }
 
-// NewDoorbell listens on c and proves that a notification arrives: behind a transaction pooler none does. An error
-// of probing says that sleeping is not possible here.
+// NewDoorbell listens on c and proves that a notification arrives. An error of probing says that sleeping is not
+// possible here.
 func NewDoorbell(ctx context.Context, c *pgx.Conn, id Identity) (*Doorbell, error) {
 	channel := fmt.Sprintf("outbox_%d", id.Sequence)
 	if _, err := c.Exec(ctx, "listen "+pgx.Identifier{channel}.Sanitize(), pgx.QueryExecModeExec); err != nil {
@@ -37,7 +37,7 @@ func NewDoorbell(ctx context.Context, c *pgx.Conn, id Identity) (*Doorbell, erro
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := c.WaitForNotification(ctx); err != nil {
-		return nil, errors.New("a notification sent to ourselves did not arrive (a pooler in transaction mode?)")
+		return nil, errors.New("a notification sent to ourselves did not arrive")
 	}
 	return &Doorbell{conn: c, key: int32(int64(id.Sequence) - 2147483648)}, nil
 }

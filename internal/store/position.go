@@ -12,6 +12,10 @@ import (
 type Position struct {
 	Cursor  Cursor
 	Anchors *Anchors
+	// Delivered is what the row counts. FormerTimeline is the one it was last read on, when that is not this one: then a
+	// standby was promoted, or a backup restored, and commits may be lost. Else 0.
+	Delivered      int64
+	FormerTimeline int32
 	// Batch is the number of the last batch prepared, Candidate what it will settle; nil when nothing is in doubt.
 	Batch     int64
 	Candidate *Candidate
@@ -59,14 +63,16 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name string, ep
 	if system != nil && *system != id.System {
 		return Position{}, ErrOtherCluster
 	}
-	if system == nil || timeline == nil || *timeline != id.Timeline {
-		_, err := c.Exec(ctx, fmt.Sprintf(`update %s set system_identifier = $3, timeline = $4
-			where name = $1 and epoch = $2`, names.table("relays")), name, epoch, id.System, id.Timeline)
-		if err != nil {
-			return Position{}, fmt.Errorf("write the cluster's identity: %w", err)
-		}
+	former := int32(0)
+	if timeline != nil && *timeline != id.Timeline {
+		former = *timeline
+	}
+	delivered, err := adopt(ctx, c, names, name, epoch, id, former)
+	if err != nil {
+		return Position{}, err
 	}
 	position, err := parsePosition(from, to, after, floor, anchorXID, anchorSeq)
+	position.Delivered, position.FormerTimeline = delivered, former
 	if err != nil {
 		return Position{}, err
 	}
@@ -76,6 +82,28 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name string, ep
 	}
 	position.Shipment, err = parseShipment(shipment)
 	return position, err
+}
+
+// adopt writes into the row where it lives now, and gives what the row counts as delivered. A change of the timeline is
+// noted for people who look there.
+func adopt(ctx context.Context, c *pgx.Conn, names Names, name string, epoch int64, id Identity, former int32) (delivered int64, err error) {
+	var note *string
+	if former != 0 {
+		text := fmt.Sprintf("PostgreSQL went from timeline %d to %d (a standby was promoted, or a backup restored): "+
+			"commits that were not copied are lost, and events of theirs may be in Kafka", former, id.Timeline)
+		note = &text
+	}
+	err = c.QueryRow(ctx, fmt.Sprintf(`update %s set system_identifier = $3, timeline = $4, last_error = coalesce($5, last_error),
+			last_error_at = case when $5 is null then last_error_at else clock_timestamp() end
+		where name = $1 and epoch = $2 returning delivered`, names.table("relays")), name, epoch, id.System, id.Timeline, note).
+		Scan(&delivered)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, ErrFenced
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write the cluster's identity: %w", err)
+	}
+	return delivered, nil
 }
 
 func parsePosition(from string, to *string, after, floor int64, anchorXID string, anchorSeq int64) (Position, error) {
