@@ -58,18 +58,21 @@ func (a *ages) oldest(done int64) time.Duration {
 // the first one is. librdkafka's own timeout stays: it is what holds while this whole process is frozen.
 func (p *Producer) watchDeadlines(timeout time.Duration) {
 	step := timeout / stepsPerTimeout
-	tick := time.NewTicker(step)
-	defer tick.Stop()
+	look := time.NewTimer(0)
+	defer look.Stop()
 	for {
 		select {
 		case <-p.dead:
 			return
-		case <-tick.C:
+		case <-look.C:
 		}
 		// An age is known up to a step too old, and looked at up to a step too late: between 94 and 98 percent.
-		if p.oldestAge() > timeout-2*step && !mutant.On("no-common-deadline") {
+		oldest := p.oldestAge()
+		if oldest > timeout-2*step && !mutant.On("no-common-deadline") {
 			p.die(publisher.NewError(publisher.ClassTimedOut, "no ack within the message timeout"))
 		}
+		// No record can be too old sooner, not even one that is sent now. A relay at rest should rest.
+		look.Reset(max(step, timeout-2*step-oldest))
 	}
 }
 
