@@ -121,7 +121,7 @@ func (r *run) readBack(ctx context.Context, concurrent *reader) error {
 		committed bool
 		lines     *journal.Writer
 	}{{true, r.fresh}, {false, r.uncommitted}} {
-		reader, err := newReader(r.brokers, r.topics(), fresh.committed, fresh.lines)
+		reader, err := r.newReader(fresh.committed, fresh.lines)
 		if err != nil {
 			return err
 		}

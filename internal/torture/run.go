@@ -106,7 +106,7 @@ func newRun(ctx context.Context, s *site) (*run, error) {
 func (r *run) describeRun(ctx context.Context) error {
 	run := journal.Run{
 		Seed: r.Seed, Mode: r.Mode, Duration: r.Duration, Began: journal.Now(), Servers: r.describe(ctx), Relays: r.Relays,
-		Topics: r.world.topics, Late: r.world.lateTopics(), LeaseTTL: r.LeaseTTL, Faults: r.Faults,
+		Topics: r.world.topics, Late: r.world.lateTopics(), Progress: r.progress, LeaseTTL: r.LeaseTTL, Faults: r.Faults,
 		Limits: journal.Limits{
 			DrainWithin: time.Minute,
 			// Twice the relay's own bound of records in flight: as many may be acked and not settled.
@@ -156,7 +156,7 @@ func (r *run) torture(ctx context.Context) error {
 	defer stopWatching() // before the wait
 	background.Go(func() { r.sampler.run(watching) })
 	background.Go(func() { r.relays.observe(watching, r.usage) })
-	concurrent, err := newReader(r.brokers, r.topics(), true, r.concurrent)
+	concurrent, err := r.newReader(true, r.concurrent)
 	if err != nil {
 		return err
 	}
@@ -223,13 +223,4 @@ func (r *run) load(ctx context.Context, faults []nemesis.Fault) {
 		n.Run(ctx)
 	}
 	work.Wait()
-}
-
-// topics are all that records are read from.
-func (r *run) topics() (names []string) {
-	for name := range r.world.topics {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -25,6 +26,7 @@ import (
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
 	"github.com/outboxrelay/relay/internal/devenv/process"
 	"github.com/outboxrelay/relay/internal/migrate"
+	"github.com/outboxrelay/relay/internal/torture/journal"
 )
 
 // site is the servers of a run, with an outbox and topics on them.
@@ -40,6 +42,7 @@ type site struct {
 	folder   string // of the configuration; goes with the guard
 	guard    *process.Guard
 	secrets  []string
+	progress string // topic of the relays' progress records; "" in at_least_once
 
 	mu      sync.Mutex
 	missing []string // topics that nobody has made yet
@@ -80,6 +83,9 @@ func (s *site) open(ctx context.Context) error {
 	prefix := fmt.Sprintf("torture-%d", s.Seed)
 	if s.kafka == nil { // it may remember another run
 		prefix = fmt.Sprintf("relay-torture-%d", time.Now().Unix())
+	}
+	if s.Mode == journal.ExactlyOnce && s.Relays > 0 {
+		s.progress = prefix + "-progress"
 	}
 	s.world = newWorld(prefix, s.secrets[1], s.secrets[2])
 	if err := s.prepareDatabase(ctx); err != nil {
@@ -179,6 +185,15 @@ func (s *site) makeTopic(ctx context.Context, name string) error {
 	return nil
 }
 
+// topics are all that records are read from.
+func (s *site) topics() []string {
+	names := slices.Sorted(maps.Keys(s.world.topics))
+	if s.progress != "" {
+		names = append(names, s.progress)
+	}
+	return names
+}
+
 // makeMissing makes the next topic that is missing, and gives its name; "" when none is.
 func (s *site) makeMissing(ctx context.Context) (string, error) {
 	s.mu.Lock()
@@ -209,8 +224,11 @@ func (s *site) configure() (path string, err error) {
 	for _, broker := range s.brokers {
 		list = append(list, fmt.Sprintf("%q", broker))
 	}
-	config := fmt.Sprintf("[postgres]\nurl = %q\n[outbox]\nschema = %q\ndelivery = %q\n[lease]\nttl = %q\n[kafka]\nbrokers = [%s]\n[log]\nformat = \"json\"\n",
-		text, s.Schema, s.Mode, s.LeaseTTL, strings.Join(list, ", "))
+	config := fmt.Sprintf("[postgres]\nurl = %q\n[outbox]\nschema = %q\ndelivery = %q\n[lease]\nttl = %q\n[log]\nformat = \"json\"\n"+
+		"[kafka]\nbrokers = [%s]\n", text, s.Schema, s.Mode, s.LeaseTTL, strings.Join(list, ", "))
+	if s.progress != "" {
+		config += fmt.Sprintf("progress_topic = %q\n", s.progress)
+	}
 	path = filepath.Join(s.folder, "relay.toml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return "", fmt.Errorf("write the relays' configuration: %w", err)

@@ -94,11 +94,23 @@ func (b *Book) mark(what string, partition int32, at int64) {
 		Mark: what, Producer: 1, Stamp: at})
 }
 
+// batch delivers the begin record or the progress record of a batch, or both.
+func (b *Book) batch(epoch, number int64, begins ...bool) {
+	b.Run.Progress = "progress"
+	for _, begin := range begins {
+		key := map[bool]string{true: "id/begin", false: "id"}[begin]
+		b.deliver(journal.Record{Topic: "progress", Offset: int64(len(b.Fresh)), Key: key,
+			Progress: &journal.Progress{Epoch: epoch, Batch: number, Begin: begin}})
+	}
+}
+
 func TestCheck_LetsASoundRunPass(t *testing.T) {
 	for _, mode := range []string{journal.AtLeastOnce, journal.ExactlyOnce} {
 		b := sound(mode)
 		b.mark(journal.MarkCommit, 0, began)
 		b.mark(journal.MarkAbort, 1, began+second)
+		b.batch(1, 1, true, false)
+		b.batch(2, 2, true, false)
 		result := Check(b)
 		if !result.OK() {
 			t.Errorf("%s: %v", mode, result.Violations)
@@ -189,6 +201,16 @@ func TestCheck_SeesWhatIsPlanted(t *testing.T) {
 			b.mark(journal.MarkAbort, 0, began)
 			b.mark(journal.MarkCommit, 1, began+1)
 		}, "I10"},
+		{"a transaction without its last record", eos, func(b *Book) { b.batch(1, 1, true) }, "I10"},
+		{"a transaction without its first record", eos, func(b *Book) { b.batch(1, 1, false) }, "I10"},
+		{"a batch twice", eos, func(b *Book) {
+			b.batch(1, 1, true, false)
+			b.batch(1, 1, true, false)
+		}, "I10"},
+		{"a batch of an older epoch", eos, func(b *Book) {
+			b.batch(2, 1, true, false)
+			b.batch(1, 2, true, false)
+		}, "I9"},
 		{"not drained", alo, func(b *Book) { b.Actions[4].OK = false }, "I11"},
 		{"never drained", alo, func(b *Book) { b.Actions = b.Actions[:4] }, "I11"},
 		{"a relay ended by itself", eos, func(b *Book) {

@@ -30,6 +30,7 @@ type Figures struct {
 	StaleTail   int     `json:"stale_tail"`
 	Aborted     int     `json:"aborted_records"`
 	Marks       int     `json:"transaction_marks"`
+	Batches     int     `json:"committed_batches"`
 
 	Faults      map[string]int `json:"faults"`
 	Terms       int            `json:"terms"`
@@ -165,7 +166,7 @@ func after(times []int64, at int64) (int64, bool) {
 // alone says that from one moment to another no other fault than this one was at work, or had been just before: a
 // take-over while Kafka is away says nothing about the lease.
 func (c *checker) alone(n int, from, to int64) bool {
-	const before = 2 * int64(time.Second/time.Microsecond)
+	const before = int64(time.Second / time.Microsecond)
 	healed := map[int]int64{}
 	for _, a := range c.book.Actions {
 		if a.What == journal.FaultHealed {

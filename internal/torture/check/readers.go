@@ -85,7 +85,7 @@ func (c *checker) aborted(fresh map[slot]*journal.Record) {
 	for i := range c.book.Uncommitted {
 		r := &c.book.Uncommitted[i]
 		all[slotOf(r)] = true
-		if r.Mark == "" && fresh[slotOf(r)] == nil {
+		if r.Mark == "" && r.Progress == nil && fresh[slotOf(r)] == nil {
 			c.figures.Aborted++
 		}
 	}

@@ -76,7 +76,9 @@ func (r Result) Page() string {
 	row("commits that PostgreSQL lost; published before", "%d; %d events", f.CommitsLost, f.Phantoms)
 	row("copies", "%d, %.0f in a million, %d of one event at most", f.Copies, f.CopiesPPM, f.CopiesMost)
 	row("order", "%d inversions, %d stale in %d serialised keys", f.Inversions, f.StaleTail, f.OrderedKeys)
-	row("aborted records", "%d", f.Aborted)
+	if r.Run.Mode == journal.ExactlyOnce {
+		row("transactions of the relay", "%d committed, %d records aborted", f.Batches, f.Aborted)
+	}
 	row("faults", "%s", counts(f.Faults))
 	row("terms; sessions that ended", "%d; %s", f.Terms, counts(f.SessionEnds))
 	for _, name := range slices.Sorted(maps.Keys(f.TakeOver)) {

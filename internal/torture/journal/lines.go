@@ -148,6 +148,15 @@ type Record struct {
 	Mark          string `json:"mark,omitempty"`
 	Producer      int64  `json:"producer,omitempty"`
 	ProducerEpoch int16  `json:"producer_epoch,omitempty"`
+	// Progress is what a record of the progress topic says.
+	Progress *Progress `json:"progress,omitempty"`
+}
+
+// Progress is a begin record or a progress record: the first and the last of a transaction (exactly_once).
+type Progress struct {
+	Epoch int64 `json:"epoch"`
+	Batch int64 `json:"batch"`
+	Begin bool  `json:"begin,omitempty"`
 }
 
 // Sample is the row of outbox.relays when it was first seen like this.

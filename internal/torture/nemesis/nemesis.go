@@ -12,6 +12,9 @@ import (
 // startPatience bounds a Start: a topic cannot be made while Kafka is away.
 const startPatience = 30 * time.Second
 
+// breath between two rounds is up to so long: what comes of one fault is seen apart from what comes of the next.
+const breath = 3 * time.Second
+
 // Nemesis breaks and heals, round after round.
 type Nemesis struct {
 	Faults      []Fault
@@ -40,6 +43,7 @@ func (n *Nemesis) Run(ctx context.Context) {
 		for _, b := range begun {
 			n.heal(context.WithoutCancel(ctx), b)
 		}
+		pause(ctx, time.Duration(n.Random.Int64N(int64(breath))))
 	}
 }
 

@@ -1,0 +1,146 @@
+package torture
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/outboxrelay/relay/internal/devenv/process"
+	"github.com/outboxrelay/relay/internal/torture/check"
+	"github.com/outboxrelay/relay/internal/torture/journal"
+)
+
+// binaries are the relays that the tests of this process share. It is package state on purpose: a link takes seconds.
+type binaries struct {
+	folder *process.Folder
+	plain  func() (string, error)
+	mutant func() (string, error) // with the known-bad variants
+}
+
+var shared *binaries
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	folder, err := process.OpenFolder("", "outbox-relay-torture-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	shared = &binaries{folder: folder}
+	shared.plain = sync.OnceValues(func() (string, error) { return shared.build("relay") })
+	shared.mutant = sync.OnceValues(func() (string, error) { return shared.build("relay-mutants", "-tags", "mutants") })
+	code := m.Run()
+	folder.Release()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func (b *binaries) build(name string, flags ...string) (string, error) {
+	path := filepath.Join(b.folder.Path, name)
+	args := append([]string{"build", "-buildvcs=false", "-o", path}, flags...)
+	if out, err := exec.Command("go", append(args, "../../cmd/relay")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build relay: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// tortured does a run and gives its judgement. The folder is kept when the test fails and RELAY_TORTURE_KEEP names a
+// place for it.
+func tortured(t *testing.T, o Options) check.Result {
+	t.Helper()
+	o.Dir = filepath.Join(t.TempDir(), "run")
+	if keep := os.Getenv("RELAY_TORTURE_KEEP"); keep != "" {
+		o.Dir = filepath.Join(keep, strings.ReplaceAll(t.Name(), "/", "."))
+	}
+	o.Log = slog.New(slog.DiscardHandler)
+	result, err := Run(context.Background(), o)
+	if err != nil {
+		t.Fatalf("%v\nthe end of the relays' logs:\n%s", err, logs(o.Dir))
+	}
+	return result
+}
+
+func logs(dir string) string {
+	var b strings.Builder
+	paths, _ := filepath.Glob(filepath.Join(dir, "relay-*.log"))
+	for _, path := range paths {
+		text, _ := os.ReadFile(path)
+		fmt.Fprintf(&b, "%s:\n%s\n", filepath.Base(path), text[max(0, len(text)-4000):])
+	}
+	return b.String()
+}
+
+// TestTorture_HoldsInEachMode is the short tier of what docs/track-record.md records.
+func TestTorture_HoldsInEachMode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("breaks real servers for a minute a mode, which -short leaves out")
+	}
+	binary, err := shared.plain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{journal.AtLeastOnce, journal.ExactlyOnce} {
+		t.Run(mode, func(t *testing.T) {
+			o := Options{Seed: 5, Duration: 40 * time.Second, Mode: mode, Relay: binary}
+			result := tortured(t, o)
+			t.Log("\n" + result.Page())
+			if !result.OK() {
+				t.Errorf("violated: %v", result.Violations)
+			}
+			if f := result.Figures; f.Committed < 200 || len(f.Faults) < 2 || f.OrderedKeys < 10 || f.RolledBack == 0 {
+				t.Errorf("%d events were committed, %d keys, %d rollbacks, under %v: too little to prove anything",
+					f.Committed, f.OrderedKeys, f.RolledBack, f.Faults)
+			}
+		})
+	}
+}
+
+// TestTorture_CatchesABrokenRelay plants known-bad variants in the relay. That the judgement sees each kind of violation
+// is tested in package check; this is about the run: that it provokes what they get wrong.
+func TestTorture_CatchesABrokenRelay(t *testing.T) {
+	if testing.Short() {
+		t.Skip("breaks real servers for a minute a variant, which -short leaves out")
+	}
+	binary, err := shared.mutant()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, variant := range []struct {
+		name   string
+		faults []string
+		want   string
+	}{
+		// Kafka is away until records time out, or the relay is killed: they are settled already.
+		{"settle-before-ack", []string{"broker_kill", "relay_kill"}, "I1"},
+	} {
+		t.Run(variant.name, func(t *testing.T) {
+			const seeds = 3
+			for seed := range uint64(seeds) {
+				result := tortured(t, Options{Seed: seed + 1, Duration: 45 * time.Second, Relay: binary, Faults: variant.faults,
+					Env: []string{"RELAY_MUTANT=" + variant.name}})
+				if result.Broken[variant.want] > 0 {
+					t.Logf("caught by %s with seed %d: %s", variant.want, seed+1, result.Violations[0].Text)
+					return
+				}
+			}
+			t.Errorf("%d seeds did not violate %s", seeds, variant.want)
+		})
+	}
+}
