@@ -9,15 +9,16 @@ import (
 
 const (
 	idleFor = 20 * time.Second
-	// Of a core, relay and PostgreSQL together. The goal is 0.02; polling each 50 ms costs 3 to 4 % on the machine
-	// where this was written, most of it the runtime's and librdkafka's own wake-ups, so this guards against worse.
+	// Of a core, relay and PostgreSQL together.
 	idleGoal = 0.02
-	mostIdle = 0.06
+	// pollingMost is what fails in poll, where the machine decides on which side of the goal it is: 2.0 to 2.4 % on a
+	// busy one, most of it the wake-ups of the runtime and of the Kafka client. Asleep it is 0.9 %.
+	pollingMost = 0.03
 )
 
 func TestIdle_CostsLittle(t *testing.T) {
 	binary := setUp(t)
-	for _, wake := range []string{"poll", "listen"} {
+	for wake, most := range map[string]float64{"poll": pollingMost, "listen": idleGoal} {
 		t.Run(wake, func(t *testing.T) {
 			s := newSite(t, nil, nil)
 			alone := idleShares(t, s.pg.PID(), 0)
@@ -39,8 +40,8 @@ func TestIdle_CostsLittle(t *testing.T) {
 			if both.relay+both.postgres > idleGoal {
 				t.Logf("wake=%s: the goal of %.0f %% is missed", wake, 100*idleGoal)
 			}
-			if all := both.relay + both.postgres; all > mostIdle {
-				t.Errorf("wake=%s: idle costs %.2f %% of a core, want under %.0f %%", wake, 100*all, 100*mostIdle)
+			if all := both.relay + both.postgres; all > most {
+				t.Errorf("wake=%s: idle costs %.2f %% of a core, want under %.0f %%", wake, 100*all, 100*most)
 			}
 			d.stop(10 * time.Second)
 		})

@@ -27,7 +27,7 @@ func TestLatency_FromCommitToConsumer(t *testing.T) {
 		p50, p99 := took[len(took)/2], took[len(took)*99/100]
 		t.Logf("%d/s: %d events, commit to consumer p50 %.1f ms, p99 %.1f ms, most %.1f ms", perSecond, len(took),
 			milliseconds(p50), milliseconds(p99), milliseconds(took[len(took)-1]))
-		if p50 > 500*time.Millisecond { // the machine may be busy: this is no benchmark
+		if p50 > 100*time.Millisecond { // three times what a busy machine shows: this is no benchmark
 			t.Errorf("%d/s: half of the events took more than %v", perSecond, p50)
 		}
 	}
