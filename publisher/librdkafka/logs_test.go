@@ -16,19 +16,19 @@ import (
 	"github.com/outboxrelay/relay/publisher/contract"
 )
 
-// told is a log that can be read while it is written.
-type told struct {
+// heard is a log that can be read while it is written.
+type heard struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (w *told) Write(line []byte) (int, error) {
+func (w *heard) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.text.Write(line)
 }
 
-func (w *told) has(words ...string) bool {
+func (w *heard) has(words ...string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, word := range words {
@@ -47,7 +47,7 @@ func TestOpen_TellsOfTroubleWithoutReadingLogLines(t *testing.T) {
 		publisher.ClassAuthentication: contract.Config(t, secured.ListenAddrs()),
 	} {
 		t.Run(class, func(t *testing.T) {
-			log := &told{}
+			log := &heard{}
 			cfg.Log = slog.New(slog.NewTextHandler(log, nil))
 			cfg.TLS.Enabled = class == publisher.ClassAuthentication
 			p, _ := openForTest(t, cfg)
@@ -60,7 +60,7 @@ func TestOpen_TellsOfTroubleWithoutReadingLogLines(t *testing.T) {
 }
 
 func TestOpen_ReadsLogLinesForThoseWhoDebug(t *testing.T) {
-	log := &told{}
+	log := &heard{}
 	cfg := contract.Config(t, []string{"127.0.0.1:1"})
 	cfg.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg.Properties = map[string]string{"debug": "broker"}
