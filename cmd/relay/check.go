@@ -31,6 +31,7 @@ type checkup struct {
 	g        *globals
 	quiet    bool
 	findings []finding
+	database string // as PostgreSQL names it; "" when it did not answer
 }
 
 func (c *checkup) ok(check, format string, args ...any) {

@@ -43,10 +43,15 @@ func (c *checkup) checkKafka(ctx context.Context, cfg *config.Config, recent []s
 		encrypted = "encrypted"
 	}
 	c.ok("kafka", "cluster %s with %s, %s", cluster.ID, count(cluster.Brokers, "broker"), encrypted)
-	c.checkTopics(ctx, cfg, admin, recent)
+	acl := rightsCheck{checkup: c, cfg: cfg, kafka: kafka, admin: admin}
+	c.checkTopics(ctx, cfg, acl, recent)
+	if cfg.Outbox.Delivery == config.ExactlyOnce && ctx.Err() == nil {
+		acl.checkTransactions(ctx)
+		acl.checkProgress(ctx)
+	}
 }
 
-func (c *checkup) checkTopics(ctx context.Context, cfg *config.Config, admin *librdkafka.Admin, recent []string) {
+func (c *checkup) checkTopics(ctx context.Context, cfg *config.Config, acl rightsCheck, recent []string) {
 	names := cfg.Named()
 	for _, topic := range recent {
 		if !cfg.Topics.Allowed(topic) {
@@ -61,27 +66,29 @@ func (c *checkup) checkTopics(ctx context.Context, cfg *config.Config, admin *li
 		c.ok("topic", "none is named in the configuration and there are no recent events: nothing to look at")
 		return
 	}
-	described, err := admin.Describe(ctx, names)
+	described, err := acl.admin.Describe(ctx, names)
 	if err != nil {
 		c.fail("topic", "ask about the topics: "+err.Error(), "")
 		return
 	}
 	for _, topic := range described {
-		c.checkTopic(cfg, topic)
+		c.checkTopic(ctx, cfg, acl, topic)
 	}
 }
 
-func (c *checkup) checkTopic(cfg *config.Config, t librdkafka.TopicDescription) {
-	created := slices.ContainsFunc(cfg.Topics.Create, func(topic config.CreateTopic) bool { return topic.Name == t.Name })
+func (c *checkup) checkTopic(ctx context.Context, cfg *config.Config, acl rightsCheck, t librdkafka.TopicDescription) {
+	create := slices.IndexFunc(cfg.Topics.Create, func(topic config.CreateTopic) bool { return topic.Name == t.Name })
 	switch {
-	case publisher.Class(t.Err) == publisher.ClassNoTopic && created:
-		c.ok("topic", "%s: does not exist; it is created at start", t.Name)
+	case publisher.Class(t.Err) == publisher.ClassNoTopic && create >= 0:
+		spec := cfg.Topics.Create[create]
+		acl.checkCreation(ctx, "topic", librdkafka.TopicSpec{Name: spec.Name, Partitions: spec.Partitions,
+			ReplicationFactor: spec.ReplicationFactor, Config: spec.Config})
 		return
 	case publisher.Class(t.Err) == publisher.ClassNoTopic:
 		c.fail("topic", t.Name+": does not exist; its events are held", "create it, or list it in topics.create")
 		return
 	case publisher.Class(t.Err) == publisher.ClassForbidden:
-		c.fail("topic", t.Name+": may not be looked at", "allow the relay's Kafka user to Describe and Write it")
+		acl.lacks("topic", "its events are held", "topic", t.Name, t.Lacks(librdkafka.OperationWrite, librdkafka.OperationDescribe))
 		return
 	case t.Err != nil:
 		c.fail("topic", fmt.Sprintf("%s: %s", t.Name, t.Err), "")

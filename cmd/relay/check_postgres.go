@@ -66,6 +66,7 @@ select current_setting('server_version_num')::int, split_part(current_setting('s
 		c.fail("postgres", "ask the server about itself: "+err.Error(), "")
 		return false
 	}
+	c.database = database
 	encrypted := "not encrypted"
 	if _, isTLS := conn.PgConn().Conn().(interface{ HandshakeContext(context.Context) error }); isTLS {
 		encrypted = "encrypted"

@@ -41,6 +41,8 @@ type TopicDescription struct {
 	CleanupPolicy         string
 	ConfigKnown           bool
 	Err                   error // topic trouble: missing, forbidden, …
+
+	rights rights // see Lacks
 }
 
 // TopicSpec is a topic to create. Partitions and ReplicationFactor of 0 take the cluster's default.
@@ -124,7 +126,7 @@ func (a *Admin) Describe(ctx context.Context, names []string) ([]TopicDescriptio
 
 func (d description) forCheck() TopicDescription {
 	t := TopicDescription{
-		Name: d.name, Partitions: int32(len(d.partitions)), Err: d.err,
+		Name: d.name, Partitions: int32(len(d.partitions)), Err: d.err, rights: d.rights,
 		ConfigKnown: d.config != nil, CleanupPolicy: d.config["cleanup.policy"],
 		UncleanLeaderElection: d.config["unclean.leader.election.enable"] == "true",
 	}

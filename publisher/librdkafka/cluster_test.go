@@ -166,7 +166,10 @@ func testAdmin(t *testing.T, brokers []string) {
 	}
 	want := TopicDescription{
 		Name: name, Partitions: 3, ReplicationFactor: 1, InSyncReplicas: 1, MinInSyncReplicas: 1,
-		MaxMessageBytes: 5000, CleanupPolicy: "compact", ConfigKnown: true,
+		MaxMessageBytes: 5000, CleanupPolicy: "compact", ConfigKnown: true, rights: found[1].rights,
+	}
+	if missing := found[1].Lacks(OperationRead, OperationWrite, OperationDescribe); missing != nil {
+		t.Errorf("without access rules, %v is missing", missing)
 	}
 	if found[1] != want {
 		t.Errorf("%+v, want %+v", found[1], want)

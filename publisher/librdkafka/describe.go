@@ -18,6 +18,7 @@ type description struct {
 	name       string
 	partitions []kafka.TopicPartitionInfo
 	config     map[string]string // empty where we may not read it
+	rights     rights
 	err        error
 }
 
@@ -46,10 +47,13 @@ func describe(ctx context.Context, admin *kafka.AdminClient, names []string) (ma
 	var usable []string
 	for _, d := range result.TopicDescriptions {
 		one := description{name: d.Name, partitions: d.Partitions}
+		if d.Error.Code() == kafka.ErrNoError {
+			one.rights = rightsOf(d.AuthorizedOperations)
+		}
 		switch {
 		case d.Error.Code() != kafka.ErrNoError:
 			one.err = publisher.FromCode(int(d.Error.Code()))
-		case !writable(d.AuthorizedOperations):
+		case one.rights != 0 && one.rights&mayWrite == 0:
 			one.err = publisher.FromCode(int(kafka.ErrTopicAuthorizationFailed))
 		case len(d.Partitions) == 0:
 			one.err = publisher.FromCode(int(kafka.ErrLeaderNotAvailable)) // just made
@@ -105,19 +109,6 @@ func notAnswered(err error) error {
 		return publisher.NewError(publisher.ClassTransport, "the brokers do not answer")
 	}
 	return e
-}
-
-// writable reads the operations we are allowed. A cluster that does not say (before 2.3) gives none.
-func writable(operations []kafka.ACLOperation) bool {
-	if operations == nil {
-		return true
-	}
-	for _, o := range operations {
-		if o == kafka.ACLOperationWrite || o == kafka.ACLOperationAll {
-			return true
-		}
-	}
-	return false
 }
 
 // legal is Kafka's rule for topic names. It also keeps zero bytes from becoming the end of a C string.

@@ -16,6 +16,9 @@ import (
 // pingStep bounds one question of Ping: it cannot be cut, so it is asked again and again.
 const pingStep = 500 * time.Millisecond
 
+// noToken is what librdkafka says of a token endpoint that answers with a refusal.
+const noToken = "Failed to acquire SASL OAUTHBEARER token: "
+
 // Ping says whether the cluster answers, within ctx. publisher.Class of the error is authentication where the brokers
 // refuse us (asking again will not help), transport where they cannot be reached, configuration where librdkafka does
 // not take the configuration.
@@ -57,7 +60,7 @@ func Ping(ctx context.Context, cfg publisher.Config) error {
 			break
 		}
 	}
-	return fmt.Errorf("reach the Kafka brokers %s: %w", where, last)
+	return fmt.Errorf("reach the Kafka brokers %s: %w", where, explained(ctx, cfg, last))
 }
 
 // worse keeps the error that says most about why no broker answers.
@@ -66,5 +69,10 @@ func worse(last *publisher.Error, event kafka.Event, voice *voice) *publisher.Er
 	if !ok || e.Code() == kafka.ErrAllBrokersDown && last.Code() != 0 {
 		return last
 	}
-	return asError(e).With(voice.clean(e.String()))
+	text := plainly(voice.clean(e.String()))
+	if strings.Contains(text, noToken) {
+		return publisher.NewError(publisher.ClassAuthentication, "there is no token to log in with: kafka.sasl.token_url refuses: "+
+			strings.TrimPrefix(text, noToken))
+	}
+	return asError(e).With(text)
 }

@@ -30,6 +30,7 @@ type Options struct {
 	HeapMB     int               // of each node; 0 is 256. From 1024 on the JVM compiles for throughput
 	Properties map[string]string // server.properties of every node; they win over the defaults here
 	Listeners  []Listener        // beside the plain one
+	JavaFlags  []string          // of the nodes, for what Kafka takes as a system property only
 	Log        io.Writer         // gets the nodes' logs at Stop, or a line when Kafka is downloaded; nil: nobody
 
 	// Scram is the users whose passwords Kafka checks by SCRAM-SHA-256 and SCRAM-SHA-512, with their passwords. They

@@ -128,6 +128,7 @@ func (n *node) run(class string, args ...string) (*process.Process, error) {
 		// Start fast rather than run fast.
 		flags = append(flags, "-XX:TieredStopAtLevel=1", "-XX:ActiveProcessorCount=2")
 	}
+	flags = append(flags, n.cluster.opts.JavaFlags...)
 	flags = append(flags, "-cp", filepath.Join(n.cluster.jars, "*"), class)
 	return n.cluster.guard.Start(process.Spec{
 		Path: n.cluster.java, Args: append(flags, args...), Dir: n.dir, Output: log,

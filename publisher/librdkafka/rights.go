@@ -1,0 +1,116 @@
+//go:build cgo
+
+package librdkafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// rights are the operations on a topic that we are allowed; 0 when the cluster did not say.
+type rights uint8
+
+const (
+	disclosed rights = 1 << iota // the cluster said what we may
+	mayRead
+	mayWrite
+	mayDescribe
+)
+
+// Operations on a topic, by Kafka's names.
+const (
+	OperationRead     = "Read"
+	OperationWrite    = "Write"
+	OperationDescribe = "Describe"
+)
+
+// Lacks gives those of the operations that we may not do with the topic. Where the cluster does not say what we may
+// (before Kafka 2.3), nothing is missing; where it does not let us see the topic, everything is.
+func (t TopicDescription) Lacks(operations ...string) (missing []string) {
+	unseen := t.rights == 0 && publisher.Class(t.Err) == publisher.ClassForbidden
+	for _, wanted := range operations {
+		bit := map[string]rights{OperationRead: mayRead, OperationWrite: mayWrite, OperationDescribe: mayDescribe}[wanted]
+		if unseen || t.rights != 0 && t.rights&bit == 0 {
+			missing = append(missing, wanted)
+		}
+	}
+	return missing
+}
+
+// rightsOf reads what the cluster said; nil when it did not.
+func rightsOf(operations []kafka.ACLOperation) rights {
+	if operations == nil {
+		return 0
+	}
+	r := disclosed
+	for _, o := range operations {
+		switch o {
+		case kafka.ACLOperationAll:
+			r |= mayRead | mayWrite | mayDescribe
+		case kafka.ACLOperationRead:
+			r |= mayRead
+		case kafka.ACLOperationWrite:
+			r |= mayWrite
+		case kafka.ACLOperationDescribe:
+			r |= mayDescribe
+		}
+	}
+	return r
+}
+
+// MayCreate asks whether a topic could be created, and creates nothing. publisher.Class of the error is forbidden where
+// the right is missing.
+func (a *Admin) MayCreate(ctx context.Context, spec TopicSpec) error {
+	results, err := a.client.CreateTopics(ctx, []kafka.TopicSpecification{{
+		Topic: spec.Name, NumPartitions: orDefault(spec.Partitions), ReplicationFactor: orDefault(spec.ReplicationFactor),
+		Config: spec.Config,
+	}}, kafka.SetAdminRequestTimeout(answerWithin), kafka.SetAdminValidateOnly(true))
+	if err != nil {
+		return fmt.Errorf("ask whether topic %s could be created: %w", spec.Name, notAnswered(err))
+	}
+	for _, r := range results {
+		if code := r.Error.Code(); code != kafka.ErrNoError && code != kafka.ErrTopicAlreadyExists {
+			return asError(r.Error).With(a.voice.clean(r.Error.String()))
+		}
+	}
+	return nil
+}
+
+// MayTransact asks whether a transactional id may be used, by using it: a producer that has it is thrown out, so give
+// one that nobody has. It stays known to the cluster for a week, without a transaction. publisher.Class of the error
+// is unauthorized where the right is missing.
+func MayTransact(ctx context.Context, cfg publisher.Config, id string) error {
+	settings := kafka.ConfigMap{"transactional.id": id, "go.events.channel.size": eventBuffer, "go.produce.channel.size": 0}
+	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
+		return err
+	}
+	voice := newVoice(cfg, settings)
+	client, err := kafka.NewProducer(&settings)
+	if err != nil {
+		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+voice.clean(err.Error()))
+	}
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		voice.follow(client.Logs())
+	}()
+	defer func() {
+		client.Close()
+		<-logged
+	}()
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	if err := client.InitTransactions(ctx); err != nil {
+		var theirs kafka.Error
+		if errors.As(err, &theirs) {
+			return asError(theirs).With(plainly(voice.clean(theirs.String())))
+		}
+		return fmt.Errorf("use the transactional id %s: %w", id, err)
+	}
+	return nil
+}
