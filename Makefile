@@ -20,7 +20,7 @@ TEST := go test -p 2 -timeout 40m
 # Measures the daemon: nothing else may run beside it.
 ALONE := /internal/acceptance
 
-.PHONY: help setup build dev test test-fast test-kafka bench lint verify check-outbox
+.PHONY: help setup build dev test test-fast test-kafka bench lint torture verify check-outbox
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ test-fast: ## what needs no Java: all tests with -short, with the race detector
 
 test-kafka: setup ## the packages that use a real Apache Kafka, one at a time
 	$(TEST) -p 1 -race $$(grep -rl --include='*.go' '/internal/devenv/kafka' . | xargs -n 1 dirname | sort -u) ./internal/devenv/kafka
+
+torture: setup build ## break servers under the relay: SEED=n DURATION=2m MODE=at_least_once|exactly_once NODES=1|3 FAULTS=a,b
+	@go build -ldflags '$(LDFLAGS)' -o bin/relay-torture ./cmd/relay-torture
+	@bin/relay-torture run --seed $(or $(SEED),1) --duration $(or $(DURATION),2m) --mode $(or $(MODE),at_least_once) \
+	    --nodes $(or $(NODES),1) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DIR),--dir $(DIR))
 
 bench: setup ## all benchmarks, one package at a time (BENCH=pattern)
 	go test -p 1 -timeout 60m -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...

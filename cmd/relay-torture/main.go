@@ -31,6 +31,7 @@ var errViolated = errors.New("an invariant was violated")
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends the program at once
 	running := false
 	root := &cobra.Command{
 		Use:   "relay-torture",
