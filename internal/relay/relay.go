@@ -21,7 +21,7 @@ const fencedPause = time.Minute
 type Relay struct {
 	Options
 	state           *State
-	postgres, kafka *outage // told by the goroutine of Run, over all terms
+	postgres, kafka *outage // over all terms
 }
 
 // New makes a relay that does nothing before Run.
@@ -135,8 +135,9 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 // trusted.
 func (r *Relay) renew(ctx context.Context, lease *store.Lease, epoch int64, trust *trust) (*store.Lease, error) {
 	every := renewEvery(r.LeaseTTL)
+	pause, away := every, false
 	for {
-		sleep(ctx, every)
+		sleep(ctx, pause)
 		if ctx.Err() != nil {
 			return lease, nil
 		}
@@ -145,6 +146,10 @@ func (r *Relay) renew(ctx context.Context, lease *store.Lease, epoch int64, trus
 		switch {
 		case err == nil:
 			trust.renewed(asked, r.LeaseTTL)
+			if away {
+				r.postgres.over()
+			}
+			pause, away = every, false
 			continue
 		case errors.Is(err, store.ErrFenced):
 			return lease, err
@@ -153,12 +158,14 @@ func (r *Relay) renew(ctx context.Context, lease *store.Lease, epoch int64, trus
 		case ctx.Err() != nil:
 			return lease, nil
 		}
+		away = true
+		r.postgres.is(err)
 		lease.Close()
 		again, openErr := r.reopenLease(ctx, trust)
 		if openErr != nil {
 			return lease, openErr
 		}
-		lease = again
+		lease, pause = again, 0
 	}
 }
 

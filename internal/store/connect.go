@@ -17,6 +17,9 @@ const (
 	connectTimeout = 5 * time.Second
 	// answerTimeout bounds one statement that is expected to answer at once.
 	answerTimeout = 10 * time.Second
+	// unansweredFor is how long a peer's kernel may leave what was sent to it without an answer, where the system can be
+	// told so. Keep-alives, which find a dead peer as soon, are sent only while nothing waits for an answer.
+	unansweredFor = 9 * time.Second
 )
 
 // sessionRules hold on each connection of the relay. Plans are pinned: events is empty most of the time, so the
@@ -50,7 +53,7 @@ func Connect(ctx context.Context, conn ConnString, application string) (*pgx.Con
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
 	}
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+	dialer := &net.Dialer{Control: giveUpUnanswered, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 3 * time.Second, Interval: 2 * time.Second, Count: 3}}
 	cfg.DialFunc = dialer.DialContext
 	if cfg.RuntimeParams["application_name"] == "" {
@@ -120,6 +123,8 @@ type Identity struct {
 // Identify asks who the server is and whether the schema is there. The timeline is that of what is written now:
 // pg_control_checkpoint shows the old one until the first checkpoint after a promotion, minutes later.
 func Identify(ctx context.Context, c *pgx.Conn, names Names) (Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	var id Identity
 	err := c.QueryRow(ctx, `
 		select s.system_identifier::text, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4,

@@ -51,9 +51,10 @@ func (l *Lease) Acquire(ctx context.Context) (epoch int64, ok bool, err error) {
 	return 0, false, nil
 }
 
-// Renew makes the lease last for its ttl from now. ErrFenced says that it is lost.
+// Renew makes the lease last for its ttl from now. ErrFenced says that it is lost. A server that does not answer is
+// given up after a third of the ttl: then there is time to try another connection.
 func (l *Lease) Renew(ctx context.Context, epoch int64) error {
-	ctx, cancel := context.WithTimeout(ctx, min(answerTimeout, l.ttl))
+	ctx, cancel := context.WithTimeout(ctx, min(answerTimeout, l.ttl/3))
 	defer cancel()
 	tag, err := l.conn.Exec(ctx, fmt.Sprintf(`update %s set expires_at = clock_timestamp() + $4
 		where name = $1 and epoch = $2 and holder = $3`, l.table), l.name, epoch, l.holder, l.ttl)
@@ -87,6 +88,8 @@ func (l *Lease) Note(ctx context.Context, epoch int64, text string) error {
 
 // Holder says who holds the lease, for a follower's status. Empty: nobody.
 func (l *Lease) Holder(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	var holder *string
 	err := l.conn.QueryRow(ctx, fmt.Sprintf("select holder from %s where name = $1", l.table), l.name).Scan(&holder)
 	if err != nil || holder == nil {
