@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/outboxrelay/relay/publisher"
 )
 
 type checkReport struct {
@@ -91,9 +93,45 @@ func TestCheck_FindsWhatIsWrong(t *testing.T) {
 	})
 	t.Run("what this version cannot do", func(t *testing.T) {
 		env, _ := emptyDatabase(t)
-		r := decode[checkReport](t, runRelay(t, append(env, "RELAY_OUTBOX_DELIVERY=exactly_once"), "check", "--json").wants(t, exitUsage))
-		if !r.has("configuration", statusFail, "exactly_once") {
+		r := decode[checkReport](t, runRelay(t, append(env, "RELAY_KAFKA_CLIENT=franz-go"), "check", "--json").wants(t, exitUsage))
+		if !r.has("configuration", statusFail, "franz-go") {
 			t.Errorf("%+v", r)
 		}
 	})
+}
+
+// What is missing, and that it is named, is tried with a real Kafka's access rules in internal/acceptance.
+func TestCheck_ExactlyOnceLooksAtTransactionsAndProgress(t *testing.T) {
+	env, _ := database(t)
+	kafkaEnv, b := broker(t, map[string]int32{"orders": 1, "relay-progress": 1})
+	env = append(append(env, kafkaEnv...), "RELAY_OUTBOX_DELIVERY=exactly_once", "RELAY_TOPICS_ALLOW=orders")
+	r := decode[checkReport](t, runRelay(t, env, "check", "--json").wants(t, exitFound))
+	if !r.has("transactions", statusOK, "begin with relay-") || !r.has("progress", statusFail, "set cleanup.policy to compact") {
+		t.Errorf("%+v", r)
+	}
+	env = append(env, "RELAY_KAFKA_PROGRESS_TOPIC=another", "RELAY_KAFKA_TRANSACTIONAL_ID=mine")
+	r = decode[checkReport](t, runRelay(t, env, "check", "--json").wants(t, exitDone))
+	if !r.has("transactions", statusOK, "begin with mine") || !r.has("progress", statusOK, "another: does not exist; it is created at start") {
+		t.Errorf("%+v", r)
+	}
+	if described := b.Cluster().TopicInfo("another"); described != nil {
+		t.Error("a look created a topic")
+	}
+}
+
+func TestPrincipal_IsAsTheBrokersSeeUs(t *testing.T) {
+	for want, k := range map[string]publisher.Config{
+		"User:ANONYMOUS": {},
+		"User:anna":      {SASL: publisher.SASL{Mechanism: "PLAIN", Username: "anna"}},
+		"User:app":       {SASL: publisher.SASL{Mechanism: "OAUTHBEARER", ClientID: "app"}},
+	} {
+		if got := principal(k); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	for word, want := range map[string]string{"orders.v1": "orders.v1", "": "''", "it's": `'it'\''s'`, "User:CN=a b": "'User:CN=a b'"} {
+		if got := shellWord(word); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }
