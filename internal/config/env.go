@@ -13,8 +13,11 @@ import (
 
 const envPrefix = "RELAY_"
 
-// faultSwitch is not configuration: tests of the relay itself plant faults with it.
-const faultSwitch = "RELAY_FAULT"
+// These are not configuration: tests of the relay itself plant faults and known-bad variants with them.
+const (
+	faultSwitch  = "RELAY_FAULT"
+	mutantSwitch = "RELAY_MUTANT"
+)
 
 // kubernetesService matches what Kubernetes sets in every pod for a Service whose name begins with "relay":
 // RELAY_SERVICE_HOST, RELAY_PORT_9187_TCP_ADDR, RELAY_METRICS_SERVICE_PORT_HTTP. Nobody wrote these.
@@ -37,7 +40,7 @@ func decodeEnv(env []string, cfg *Config, r *report) {
 	}
 	for _, pair := range env {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == faultSwitch {
+		if !strings.HasPrefix(name, envPrefix) || name == faultSwitch || name == mutantSwitch {
 			continue
 		}
 		k, known := byName[name]

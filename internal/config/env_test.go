@@ -109,7 +109,7 @@ func TestEnvironment_IgnoresWhatKubernetesSets(t *testing.T) {
 	for _, name := range []string{
 		"RELAY_SERVICE_HOST", "RELAY_SERVICE_PORT", "RELAY_SERVICE_PORT_HTTP", "RELAY_PORT", "RELAY_PORT_9187_TCP",
 		"RELAY_PORT_9187_TCP_PROTO", "RELAY_PORT_9187_TCP_PORT", "RELAY_PORT_9187_TCP_ADDR",
-		"RELAY_METRICS_SERVICE_HOST", "RELAY_METRICS_PORT_80_TCP_ADDR", faultSwitch,
+		"RELAY_METRICS_SERVICE_HOST", "RELAY_METRICS_PORT_80_TCP_ADDR", faultSwitch, mutantSwitch,
 	} {
 		if _, err := Load("", []string{place, name + "=tcp://10.0.0.1:9187"}); err != nil {
 			t.Errorf("%s: %v", name, err)
