@@ -144,6 +144,19 @@ func (one *replica) lookGone(note func(journal.Action)) bool {
 	return gone
 }
 
+// allGone says that no process runs.
+func (r *replicas) allGone() bool {
+	for _, one := range r.all {
+		one.mu.Lock()
+		gone, _ := one.proc.Exited()
+		one.mu.Unlock()
+		if !gone {
+			return false
+		}
+	}
+	return true
+}
+
 func way(status syscall.WaitStatus) string {
 	if status.Signaled() {
 		return "signal: " + status.Signal().String()

@@ -197,8 +197,8 @@ func (r *run) faults() ([]nemesis.Fault, error) {
 // leads waits for the first leader.
 func (r *run) leads(ctx context.Context) error {
 	for deadline := time.Now().Add(time.Minute); r.Relays > 0 && r.sampler.holder() == ""; pause(ctx, 50*time.Millisecond) {
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return fmt.Errorf("no relay leads after a minute: see relay-1.1.log in %s", r.Dir)
+		if ctx.Err() != nil || time.Now().After(deadline) || r.relays.allGone() {
+			return fmt.Errorf("no relay has come to lead: see relay-1.1.log in %s", r.Dir)
 		}
 	}
 	return nil
