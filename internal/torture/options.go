@@ -21,6 +21,7 @@ type Options struct {
 	Rate     float64       // events a second that the writers try for, 300
 	Faults   []string      // names; none: all that are possible
 	Dir      string        // of the journals; has to be new or empty
+	Standby  string        // of PostgreSQL: StandbySync or StandbyAsync; "": none. It is promoted once
 	Relay    string        // path of the relay's binary
 	Env      []string      // for the relays besides their configuration
 	LeaseTTL time.Duration // the least that the mode allows, and not below 6 s
@@ -31,6 +32,12 @@ type Options struct {
 
 	Log *slog.Logger // what happens, for people
 }
+
+// Kinds of a standby.
+const (
+	StandbySync  = "sync"  // commits wait for it: nothing is lost with the primary
+	StandbyAsync = "async" // the newest commits are lost with the primary
+)
 
 // leastLease is what the relay's configuration allows, and what a busy machine can renew.
 var leastLease = map[string]time.Duration{journal.AtLeastOnce: 15 * time.Second, journal.ExactlyOnce: 6 * time.Second}
@@ -57,6 +64,10 @@ func (o Options) complete() (Options, error) {
 	switch {
 	case o.Nodes != 1 && o.Nodes != 3:
 		return o, fmt.Errorf("%d nodes: a Kafka that is started here has 1 or 3", o.Nodes)
+	case o.Standby != "" && o.Standby != StandbySync && o.Standby != StandbyAsync:
+		return o, fmt.Errorf("standby %q: there are %s and %s", o.Standby, StandbySync, StandbyAsync)
+	case o.Standby != "" && o.Postgres != "":
+		return o, errors.New("a standby is made of a PostgreSQL that is started here only")
 	case o.Dir == "":
 		return o, errors.New("name a folder for the journals")
 	case o.Relay == "" && o.Relays > 0:

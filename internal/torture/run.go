@@ -176,8 +176,9 @@ func (r *run) torture(ctx context.Context) error {
 
 // faults are those that were asked for.
 func (r *run) faults() ([]nemesis.Fault, error) {
-	ground := &nemesis.Ground{Postgres: r.postgres, Kafka: r.kafka, Nodes: r.Nodes, LeaseTTL: r.LeaseTTL, Relays: r.relays,
-		Random: rand.New(rand.NewPCG(r.Seed, 1<<32)), Connect: r.connect, MakeTopic: r.makeMissing}
+	ground := &nemesis.Ground{Postgres: r.postgres, Standby: r.standby, Sync: r.Standby == StandbySync, Kafka: r.kafka, Nodes: r.Nodes, LeaseTTL: r.LeaseTTL, Relays: r.relays,
+		Random: rand.New(rand.NewPCG(r.Seed, 1<<32)), Connect: r.connect, MakeTopic: r.makeMissing, Fleet: r.fleet, PostgresNet: r.ways,
+		Transactions: r.Mode == journal.ExactlyOnce}
 	all := nemesis.All(ground)
 	if len(r.Faults) == 0 {
 		return all, nil

@@ -25,6 +25,7 @@ import (
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
 	"github.com/outboxrelay/relay/internal/devenv/process"
+	"github.com/outboxrelay/relay/internal/devenv/proxy"
 	"github.com/outboxrelay/relay/internal/migrate"
 	"github.com/outboxrelay/relay/internal/torture/journal"
 )
@@ -32,11 +33,14 @@ import (
 // site is the servers of a run, with an outbox and topics on them.
 type site struct {
 	Options
-	postgres *postgres.Server // nil: somebody's own
+	postgres *postgres.Server // the primary in the beginning; nil: somebody's own
+	standby  *postgres.Server // nil: none
 	kafka    *kafka.Cluster   // nil: somebody's own
-	url      string
-	schema   string // quoted
-	brokers  []string
+	url      string           // the harness's way
+	fleet    *proxy.Fleet
+	ways     []*proxy.TCP // the relays' way to PostgreSQL
+	schema   string       // quoted
+	brokers  []string     // the harness's way
 	admin    *kadm.Client
 	world    *world
 	folder   string // of the configuration; goes with the guard
@@ -102,10 +106,30 @@ func (s *site) startPostgres(ctx context.Context) (err error) {
 	s.postgres, err = postgres.Start(ctx, postgres.Options{Settings: map[string]string{
 		"max_prepared_transactions": "64", "max_connections": "150", "shared_buffers": "64MB",
 	}})
-	if err == nil {
-		s.url = s.postgres.URL("postgres")
+	if err != nil {
+		return err
 	}
-	return err
+	servers := []*postgres.Server{s.postgres}
+	if s.Standby != "" {
+		s.standby, err = s.postgres.Standby(ctx, postgres.StandbyOptions{Sync: s.Standby == StandbySync})
+		if err != nil {
+			return err
+		}
+		servers = append(servers, s.standby)
+	}
+	s.url = postgres.URL("postgres", servers...)
+	for _, server := range servers {
+		u, err := url.Parse(server.URL("postgres"))
+		if err != nil {
+			return err
+		}
+		way, err := proxy.StartTCP(u.Host)
+		if err != nil {
+			return err
+		}
+		s.ways = append(s.ways, way)
+	}
+	return nil
 }
 
 func (s *site) startKafka(ctx context.Context) (err error) {
@@ -113,9 +137,10 @@ func (s *site) startKafka(ctx context.Context) (err error) {
 	if len(s.brokers) > 0 {
 		return nil
 	}
-	s.kafka, err = kafka.Start(ctx, kafka.Options{Nodes: s.Nodes, HeapMB: 384})
+	s.fleet = proxy.NewFleet()
+	s.kafka, err = kafka.Start(ctx, kafka.Options{Nodes: s.Nodes, HeapMB: 384, Advertise: s.fleet.Advertise})
 	if err == nil {
-		s.brokers = s.kafka.Brokers()
+		s.brokers = s.kafka.Direct()
 	}
 	return err
 }
@@ -209,23 +234,18 @@ func (s *site) makeMissing(ctx context.Context) (string, error) {
 	return name, nil
 }
 
-// configure writes the relays' configuration. A password is in it that PostgreSQL does not ask for, and that must not
-// be seen anywhere again.
+// configure writes the relays' configuration.
 func (s *site) configure() (path string, err error) {
-	u, err := url.Parse(s.url)
-	text := s.url
-	if err == nil && u.Scheme != "" {
-		if _, set := u.User.Password(); !set {
-			u.User = url.UserPassword(u.User.Username(), s.secrets[0])
-			text = u.String()
-		}
+	brokers := s.brokers
+	if s.kafka != nil {
+		brokers = s.kafka.Brokers()
 	}
 	var list []string
-	for _, broker := range s.brokers {
+	for _, broker := range brokers {
 		list = append(list, fmt.Sprintf("%q", broker))
 	}
 	config := fmt.Sprintf("[postgres]\nurl = %q\n[outbox]\nschema = %q\ndelivery = %q\n[lease]\nttl = %q\n[log]\nformat = \"json\"\n"+
-		"[kafka]\nbrokers = [%s]\n", text, s.Schema, s.Mode, s.LeaseTTL, strings.Join(list, ", "))
+		"[kafka]\nbrokers = [%s]\n", s.relayURL(), s.Schema, s.Mode, s.LeaseTTL, strings.Join(list, ", "))
 	if s.progress != "" {
 		config += fmt.Sprintf("progress_topic = %q\n", s.progress)
 	}
@@ -234,6 +254,21 @@ func (s *site) configure() (path string, err error) {
 		return "", fmt.Errorf("write the relays' configuration: %w", err)
 	}
 	return path, nil
+}
+
+// relayURL is the relays' way to PostgreSQL. To a server that is started here it has a password that the server does not
+// ask for, and that must not be seen anywhere again.
+func (s *site) relayURL() string {
+	if s.postgres == nil {
+		return s.url
+	}
+	var hosts []string
+	for _, way := range s.ways {
+		hosts = append(hosts, way.Address())
+	}
+	u := url.URL{Scheme: "postgres", User: url.UserPassword("postgres", s.secrets[0]), Host: strings.Join(hosts, ","), Path: "/postgres",
+		RawQuery: "sslmode=disable&target_session_attrs=read-write"}
+	return u.String()
 }
 
 // describe says what the servers are, for people.
@@ -288,7 +323,15 @@ func (s *site) close() {
 	if s.kafka != nil {
 		s.kafka.Stop()
 	}
-	if s.postgres != nil {
-		s.postgres.Stop()
+	if s.fleet != nil {
+		s.fleet.Close()
+	}
+	for _, way := range s.ways {
+		way.Close()
+	}
+	for _, server := range []*postgres.Server{s.standby, s.postgres} {
+		if server != nil {
+			server.Stop()
+		}
 	}
 }

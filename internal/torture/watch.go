@@ -65,9 +65,10 @@ func closeNow(conn *pgx.Conn) {
 // look writes a line when something but the lease's end has changed.
 func (s *sampler) look(ctx context.Context, conn *pgx.Conn, count bool) error {
 	sample := journal.Sample{}
-	sql := `select s.system_identifier::text, p.timeline_id, r.epoch, coalesce(r.holder, ''), r.window_from::text,
+	// The checkpoint's timeline is that of the old primary for a moment after a promotion; that of the log is not.
+	sql := `select s.system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int, r.epoch, coalesce(r.holder, ''), r.window_from::text,
 	               coalesce(r.window_to::text, ''), r.after_seq, r.delivered
-	          from pg_control_system() s, pg_control_checkpoint() p, ` + s.schema + `.relays r where r.name = 'main'`
+	          from pg_control_system() s, ` + s.schema + `.relays r where r.name = 'main'`
 	err := conn.QueryRow(ctx, sql).Scan(&sample.System, &sample.Timeline, &sample.Epoch, &sample.Holder, &sample.From,
 		&sample.To, &sample.After, &sample.Delivered)
 	if err != nil {

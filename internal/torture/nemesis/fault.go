@@ -9,6 +9,7 @@ import (
 
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
+	"github.com/outboxrelay/relay/internal/devenv/proxy"
 )
 
 // Fault is one way to break something. Start and Heal alternate; one goroutine calls them.
@@ -41,12 +42,16 @@ const (
 	targetKafka    = "kafka"
 	targetPostgres = "postgres"
 	targetTopics   = "topics"
+	// Ways to the servers; a server may be broken besides.
+	targetKafkaNet    = "kafka_net"
+	targetPostgresNet = "postgres_net"
 )
 
 // Note is what a Start has done.
 type Note struct {
 	Replica int // from 1; 0: none
 	Leader  bool
+	Lost    bool // PostgreSQL has lost commits
 	Detail  string
 }
 
@@ -68,14 +73,31 @@ type Replicas interface {
 type Ground struct {
 	Relays   Replicas
 	Postgres *postgres.Server
+	Standby  *postgres.Server // follows Postgres until it is promoted; nil: none
+	Sync     bool             // commits wait for it
 	Kafka    *kafka.Cluster
 	Nodes    int // of Kafka
+	// Fleet and PostgresNet are on the relays' way to the servers that are started here.
+	Fleet       *proxy.Fleet
+	PostgresNet []*proxy.TCP
+	// Transactions says that the relays use Kafka's.
+	Transactions bool
+
+	promoted bool // Standby is the one that takes writes
 	LeaseTTL time.Duration
 	Random   *rand.Rand // for one goroutine
 	// Connect gives a connection to the database; the caller closes it.
 	Connect func(ctx context.Context) (*pgx.Conn, error)
 	// MakeTopic makes the next topic that events are written to and that is missing; "" when none is.
 	MakeTopic func(ctx context.Context) (name string, err error)
+}
+
+// primary is the server that takes writes.
+func (g *Ground) primary() *postgres.Server {
+	if g.promoted {
+		return g.Standby
+	}
+	return g.Postgres
 }
 
 // All gives the faults that are possible on the ground, in a fixed order.
@@ -86,9 +108,23 @@ func All(g *Ground) (all []Fault) {
 	if g.Kafka != nil {
 		all = append(all, &brokerKill{ground: g}, &brokerFreeze{ground: g}, &brokerRestart{ground: g})
 	}
+	if g.Fleet != nil {
+		for _, how := range []string{"cut", "hang", "slow"} {
+			all = append(all, &network{ground: g, target: targetKafkaNet, how: how})
+		}
+		all = append(all, allFrames(g)...)
+	}
+	if len(g.PostgresNet) > 0 {
+		for _, how := range []string{"cut", "hang", "slow", "short"} {
+			all = append(all, &network{ground: g, target: targetPostgresNet, how: how})
+		}
+	}
 	if g.Postgres != nil {
 		all = append(all, &postgresRestart{ground: g, mode: "fast"}, &postgresRestart{ground: g, mode: "immediate"},
 			&postgresKill{ground: g})
+	}
+	if g.Standby != nil {
+		all = append(all, &failover{ground: g})
 	}
 	return append(all, &topicLate{ground: g})
 }

@@ -87,6 +87,9 @@ func (n *Nemesis) begin(ctx context.Context, f Fault) begun {
 	note, err := f.Start(ctx)
 	line.Replica, line.Leader, line.Detail = note.Replica, note.Leader, note.Detail
 	n.Note(line)
+	if note.Lost {
+		n.Note(journal.Action{What: journal.Lost, N: b.n})
+	}
 	if err != nil {
 		n.trouble(b, err)
 	}

@@ -14,7 +14,7 @@ func (*postgresRestart) Kind() Kind {
 }
 
 func (f *postgresRestart) Start(ctx context.Context) (Note, error) {
-	return Note{}, f.ground.Postgres.Restart(ctx, f.mode)
+	return Note{}, f.ground.primary().Restart(ctx, f.mode)
 }
 
 func (*postgresRestart) Heal(context.Context) error { return nil }
@@ -26,8 +26,8 @@ func (*postgresKill) Name() string { return "postgres_kill" }
 func (*postgresKill) Kind() Kind   { return Kind{Target: targetPostgres, Disrupts: true} }
 
 func (f *postgresKill) Start(context.Context) (Note, error) {
-	f.ground.Postgres.Kill()
+	f.ground.primary().Kill()
 	return Note{}, nil
 }
 
-func (f *postgresKill) Heal(ctx context.Context) error { return f.ground.Postgres.StartAgain(ctx) }
+func (f *postgresKill) Heal(ctx context.Context) error { return f.ground.primary().StartAgain(ctx) }
