@@ -27,33 +27,45 @@ func TestFaults_KilledBetweenTheStepsOfParking(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, point := range []string{"settle-ready", "settle-done", "release-sent", "release-acked", "release-deleted"} {
-		t.Run(point, func(t *testing.T) { killAt(t, binary, point) })
+		t.Run(point, func(t *testing.T) { killAt(t, binary, point, false) })
+	}
+	for _, point := range []string{"prepare-ready", "prepare-done", "committed", "settle-ready", "settle-done",
+		"release-sent", "release-prepared", "release-committed", "release-acked"} {
+		t.Run("exactly_once/"+point, func(t *testing.T) { killAt(t, binary, point, true) })
 	}
 }
 
-func killAt(t *testing.T, binary, point string) {
-	r := newRigOn(t, fake.ForTest(t, map[string]int32{"there": 4}).Brokers())
+func killAt(t *testing.T, binary, point string, exactly bool) {
+	r := newRigOn(t, fake.ForTest(t, map[string]int32{"there": 4, progressTopic: 1}).Brokers())
+	r.showOnFailure()
+	var mode []string
+	if exactly {
+		mode = []string{"RELAY_OUTBOX_DELIVERY=exactly_once"}
+	}
 	r.exec("insert into outbox.events (topic, key, payload) select 'later', n % 10, to_json(n) from generate_series(1, 2000) n")
 	r.exec("insert into outbox.events (topic, key, payload) select 'there', n % 10, to_json(n) from generate_series(1, 2000) n")
 	at := point + ":kill"
-	if strings.HasPrefix(point, "settle") {
-		at += "@2" // the first settle is done, the second is the one in question
+	hot := !strings.HasPrefix(point, "release")
+	if hot && !(exactly && strings.HasPrefix(point, "settle")) {
+		at += "@2" // the first is done, the second is the one in question; exactly_once settles only at rest
 	}
-	first := r.child(binary, "RELAY_FAULT="+at)
+	first := r.child(binary, append(mode, "RELAY_FAULT="+at)...)
 	if strings.HasPrefix(point, "release") {
 		eventually(t, "events are held", 30*time.Second, func() bool {
 			return queryRow[int](r, "select count(*) from outbox.parked where state = 'held'") > 0
 		})
 	}
 	r.createTopic("later", 4, nil)
-	if strings.HasPrefix(point, "settle") {
+	if hot {
 		r.exec("insert into outbox.events (topic, key, payload) select 'there', n % 10, to_json(n) from generate_series(2001, 2010) n")
 	}
+	giveUp := time.AfterFunc(time.Minute, func() { _ = first.Process.Signal(os.Interrupt) })
+	defer giveUp.Stop()
 	if err := first.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the relay was not killed at %s: %v", point, err)
 	}
 	r.exec("update outbox.relays set expires_at = '-infinity'") // so that the successor need not wait for the lease
-	second := r.child(binary)
+	second := r.child(binary, mode...)
 	want := queryRow[int](r, "select count(*) from outbox.events where topic = 'there'")
 	eventually(t, "everything is delivered", 60*time.Second, func() bool {
 		return queryRow[int](r, "select count(*) from outbox.delivery where status <> 'delivered'") == 0
@@ -61,6 +73,11 @@ func killAt(t *testing.T, binary, point string) {
 	_ = second.Process.Signal(os.Interrupt)
 	if err := second.Wait(); err != nil {
 		t.Errorf("the second relay: %v", err)
+	}
+	if exactly {
+		checkOrder(t, r.committed("later"), 2000, 0)
+		checkOrder(t, r.committed("there"), want, 0)
+		return
 	}
 	copies := maxRowsInFlight // of the hot path: when it is killed, the topic may have been there already
 	if strings.HasPrefix(point, "release") {

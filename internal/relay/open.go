@@ -133,6 +133,11 @@ func (s *session) openRunner(ctx context.Context, aside *aside) error {
 	s.runner = &runner{Options: s.Options, yard: yard, aside: aside, trust: s.trust, state: s.state,
 		maker: newRecordMaker(s.Headers, s.RowTimestamp), dock: newDock(s.Open),
 		away: newOutage(s.Log, "Kafka for parked events", new(atomic.Bool)), places: map[string]store.Place{}, recheck: map[string]bool{}}
+	if s.txn != nil {
+		main := s.txn.bracket
+		s.runner.dock.tx = &parkedTransaction{exactly: s.ExactlyOnce, yard: yard, log: s.Log,
+			bracket: &bracket{topic: main.topic, id: main.id + parkedID, own: main.own}}
+	}
 	return s.runner.load(ctx)
 }
 

@@ -35,6 +35,7 @@ func newParcel(row *store.ParkedRow) *parcel {
 type dock struct {
 	open     func(publisher.Reports) (publisher.Producer, error)
 	producer publisher.Producer
+	tx       *parkedTransaction // nil with at_least_once
 	used     time.Time
 
 	waiting atomic.Int64
@@ -57,7 +58,11 @@ func (d *dock) ready() (publisher.Producer, error) {
 			return d.producer, nil
 		}
 	}
-	p, err := d.open(d)
+	open := d.open
+	if d.tx != nil {
+		open = func(publisher.Reports) (publisher.Producer, error) { return d.tx.open(d) }
+	}
+	p, err := open(d)
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +72,9 @@ func (d *dock) ready() (publisher.Producer, error) {
 
 func (d *dock) close() {
 	if d.producer != nil {
+		if d.tx != nil {
+			d.tx.abandon()
+		}
 		d.producer.Close()
 		d.producer = nil
 	}
@@ -77,6 +85,14 @@ func (d *dock) rest(after time.Duration) {
 	if d.producer != nil && time.Since(d.used) > after {
 		d.close()
 	}
+}
+
+// begin has to come before the first record of a shipment. The error is the producer's.
+func (d *dock) begin(ctx context.Context) error {
+	if d.tx == nil {
+		return nil
+	}
+	return d.tx.begin(ctx, d)
 }
 
 // send hands a parcel's record over. The error is the producer's.

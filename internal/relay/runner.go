@@ -81,6 +81,12 @@ func (r *runner) load(ctx context.Context) error {
 // run works until ctx ends. Its errors are PostgreSQL's; Kafka's are waited out here.
 func (r *runner) run(ctx, stop context.Context) error {
 	defer r.dock.close()
+	if r.dock.tx != nil {
+		patient, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(stop, cancel)()
+		r.dock.tx.patient = patient
+	}
 	for ctx.Err() == nil && stop.Err() == nil {
 		work, more, err := r.round(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -295,6 +301,15 @@ func (r *runner) letters(ctx context.Context) error {
 		return nil
 	}
 	return r.shipLetters(ctx)
+}
+
+// hold is how much trust must be left when a record is handed over. With exactly_once Kafka itself fences what comes
+// late.
+func (r *runner) hold() time.Duration {
+	if r.dock.tx != nil {
+		return 0
+	}
+	return MessageTimeout(r.LeaseTTL)
 }
 
 // limit is how many rows the next shipment may have.

@@ -80,6 +80,15 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 			changes = append(changes, store.Change{No: p.no, State: v.state, Reason: v.reason})
 		}
 	}
+	if r.dock.tx != nil {
+		if failure, err = r.dock.publish(ctx, &store.Shipment{Released: done}, failure); err != nil {
+			return shipped{}, err
+		}
+		if failure == nil {
+			r.state.delivered.Add(int64(len(done)))
+		}
+		done = nil
+	}
 	if err := r.writeDown(ctx, done, changes); err != nil {
 		return shipped{}, err
 	}
@@ -109,7 +118,10 @@ func (r *runner) sendParked(ctx context.Context, row *store.ParkedRow, p *parcel
 	if v := unfit(record, topic, r.Compressed); v != send {
 		return v, nil
 	}
-	if err := r.trust.await(ctx, MessageTimeout(r.LeaseTTL)); err != nil {
+	if err := r.trust.await(ctx, r.hold()); err != nil {
+		return send, err
+	}
+	if err := r.dock.begin(ctx); err != nil {
 		return send, err
 	}
 	err = r.dock.send(ctx, record, p)
@@ -202,8 +214,11 @@ func (r *runner) shipLetters(ctx context.Context) error {
 			publisher.Header{Key: "relay-created-at", Value: []byte(row.CreatedAt.Format(time.RFC3339Nano))})
 		p := newParcel(row)
 		p.alone = r.careful > 0
-		if err := r.trust.await(ctx, MessageTimeout(r.LeaseTTL)); err != nil {
+		if err := r.trust.await(ctx, r.hold()); err != nil {
 			return err
+		}
+		if failure = r.dock.begin(ctx); failure != nil {
+			return store.ErrStop
 		}
 		switch err := r.dock.send(ctx, record, p); {
 		case publisher.Rejected(err):
@@ -239,6 +254,19 @@ func (r *runner) lettersSent(ctx context.Context, parcels []*parcel, failure err
 			failure = p.err
 		default:
 			failure = p.err
+		}
+	}
+	if r.dock.tx != nil {
+		refused := len(parcels) == 1 && parcels[0].fate == rejected
+		if refused {
+			failure = parcels[0].err // nothing is left to commit
+		}
+		var err error
+		if failure, err = r.dock.publish(ctx, &store.Shipment{Lettered: done}, failure); err != nil {
+			return err
+		}
+		if !refused {
+			done = nil
 		}
 	}
 	if len(done) > 0 {

@@ -19,9 +19,6 @@ type Position struct {
 	// Batch is the number of the last batch prepared, Candidate what it will settle; nil when nothing is in doubt.
 	Batch     int64
 	Candidate *Candidate
-	// ParkedBatch and Shipment are the same of the parked runner.
-	ParkedBatch int64
-	Shipment    *Shipment
 }
 
 // ErrOtherCluster says that the cursor belongs to another database cluster: the xids in it mean nothing here.
@@ -46,14 +43,14 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name string, ep
 	var from, anchorXID string
 	var to, system *string
 	var timeline *int32
-	var after, floor, anchorSeq, batch, parkedBatch int64
-	var candidate, shipment []byte
+	var after, floor, anchorSeq, batch int64
+	var candidate []byte
 	err := c.QueryRow(ctx, fmt.Sprintf(`
 		select window_from::text, window_to::text, after_seq, floor_seq, anchor_xid::text, anchor_seq, system_identifier, timeline,
-		       batch, candidate::text, parked_batch, parked_candidate::text
+		       batch, candidate::text
 		  from %s where name = $1 and epoch = $2`, names.table("relays")), name, epoch).
 		Scan(&from, &to, &after, &floor, &anchorXID, &anchorSeq, &system, &timeline,
-			&batch, &candidate, &parkedBatch, &shipment)
+			&batch, &candidate)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Position{}, ErrFenced
 	}
@@ -76,11 +73,8 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name string, ep
 	if err != nil {
 		return Position{}, err
 	}
-	position.Batch, position.ParkedBatch = batch, parkedBatch
-	if position.Candidate, err = parseCandidate(candidate); err != nil {
-		return Position{}, err
-	}
-	position.Shipment, err = parseShipment(shipment)
+	position.Batch = batch
+	position.Candidate, err = parseCandidate(candidate)
 	return position, err
 }
 
