@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -313,6 +314,9 @@ func TestRelay_StepsDownWhenAnotherTakesTheLease(t *testing.T) {
 	eventually(t, "the relay follows", 10*time.Second, func() bool { return !w.State().Report().Leading })
 	if got := r.delivered(); got != 0 {
 		t.Errorf("%d events were settled under another's lease", got)
+	}
+	if log := r.log.String(); !strings.Contains(log, "stepping down") || strings.Contains(log, "lease released") {
+		t.Error("the log does not say that it stepped down, or says that it released the lease")
 	}
 	w.halt(t)
 }

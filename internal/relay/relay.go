@@ -105,6 +105,11 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 	renewed := make(chan *store.Lease, 1)
 	go func() {
 		l, err := r.renew(termCtx, lease, epoch, trust)
+		if err != nil && ctx.Err() == nil {
+			// Said now: the session may need a while to end, and another may lead by then.
+			r.state.follow()
+			r.Log.Warn("stepping down", "epoch", epoch, "error", err)
+		}
 		end(err)
 		renewed <- l
 	}()
@@ -114,7 +119,6 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 	lease = <-renewed
 	r.state.follow()
 	if lost != nil && ctx.Err() == nil {
-		r.Log.Warn("stepping down", "epoch", epoch, "error", lost)
 		return lease, nil
 	}
 	if time.Since(doubt) < r.LeaseTTL {
@@ -124,10 +128,14 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 	}
 	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := lease.Release(releaseCtx, epoch); err != nil {
+	switch err := lease.Release(releaseCtx, epoch); {
+	case errors.Is(err, store.ErrFenced): // a session found that out
+		r.Log.Warn("stepping down", "epoch", epoch, "error", err)
+	case err != nil:
 		return lease, err
+	default:
+		r.Log.Info("lease released", "epoch", epoch)
 	}
-	r.Log.Info("lease released", "epoch", epoch)
 	return lease, nil
 }
 
@@ -177,6 +185,8 @@ func (r *Relay) renewOnce(ctx context.Context, lease *store.Lease, epoch int64, 
 
 // reopenLease tries to get a new connection for as long as the lease can be trusted.
 func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(trust.left(), time.Millisecond))
+	defer cancel()
 	wait := newBackoff(50*time.Millisecond, time.Second)
 	for {
 		lease, err := r.openLease(ctx)

@@ -67,12 +67,16 @@ func (l *Lease) Renew(ctx context.Context, epoch int64) error {
 	return nil
 }
 
-// Release gives the lease up, so that a follower may lead at once. A lease that is lost already stays as it is.
+// Release gives the lease up, so that a follower may lead at once. A lease that is lost already stays as it is:
+// ErrFenced.
 func (l *Lease) Release(ctx context.Context, epoch int64) error {
-	_, err := l.conn.Exec(ctx, fmt.Sprintf(`update %s set holder = null, expires_at = '-infinity'
+	tag, err := l.conn.Exec(ctx, fmt.Sprintf(`update %s set holder = null, expires_at = '-infinity'
 		where name = $1 and epoch = $2 and holder = $3`, l.table), l.name, epoch, l.holder)
 	if err != nil {
 		return fmt.Errorf("release epoch %d: %w", epoch, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("release epoch %d: %w", epoch, ErrFenced)
 	}
 	return nil
 }
