@@ -61,6 +61,7 @@ started: the relay that runs on your outbox (--schema) is the one that is tested
 	f.DurationVar(&o.Duration, "duration", 2*time.Minute, "of the load and the faults; the end takes a minute more")
 	f.StringVar(&o.Mode, "mode", journal.AtLeastOnce, "outbox.delivery: at_least_once or exactly_once")
 	f.IntVar(&o.Nodes, "nodes", 1, "of the Kafka that is started: 1 or 3")
+	f.DurationVar(&o.Round, "round", 0, "how long faults last (default from 5s to 20s, as the seed decides)")
 	f.StringVar(&o.Standby, "standby", "", "`KIND` of a standby that is promoted once: sync, or async, which loses commits")
 	f.IntVar(&o.Relays, "relays", 2, "processes of the relay; 0: yours run already")
 	f.IntVar(&o.Writers, "writers", 12, "clients that write events")

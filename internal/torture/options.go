@@ -21,6 +21,7 @@ type Options struct {
 	Rate     float64       // events a second that the writers try for, 300
 	Faults   []string      // names; none: all that are possible
 	Dir      string        // of the journals; has to be new or empty
+	Round    time.Duration // how long faults last; from 5 to 20 s
 	Standby  string        // of PostgreSQL: StandbySync or StandbyAsync; "": none. It is promoted once
 	Relay    string        // path of the relay's binary
 	Env      []string      // for the relays besides their configuration

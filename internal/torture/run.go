@@ -217,9 +217,11 @@ func (r *run) load(ctx context.Context, faults []nemesis.Fault) {
 			written: &r.written, planner: newPlanner(r.world, rand.New(rand.NewPCG(r.Seed, uint64(i))), mean)}
 		work.Go(func() { w.run(ctx) })
 	}
-	least := min(5*time.Second, r.Duration/8)
 	n := &nemesis.Nemesis{Faults: faults, Random: rand.New(rand.NewPCG(r.Seed, 1<<33)), Note: r.note,
-		Least: least, Most: min(20*time.Second, r.Duration/4)}
+		Least: r.Round, Most: r.Round}
+	if r.Round == 0 {
+		n.Least, n.Most = min(5*time.Second, r.Duration/8), min(20*time.Second, r.Duration/4)
+	}
 	if len(faults) > 0 {
 		n.Run(ctx)
 	}

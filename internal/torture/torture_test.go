@@ -127,13 +127,16 @@ func TestTorture_CatchesABrokenRelay(t *testing.T) {
 		faults []string
 		want   string
 	}{
-		// Kafka is away until records time out, or the relay is killed: they are settled already.
-		{"settle-before-ack", []string{"broker_kill", "relay_kill"}, "I1"},
+		// Kafka is away until records time out: they are settled already.
+		{"settle-before-ack", []string{"kafka_net_hang"}, "I1"},
+		{"highest-ack", []string{"broker_freeze", "kafka_net_hang"}, "I1"},
+		// The session ends with records in flight, and the next one goes on behind them.
+		{"position-across-reconnect", []string{"kafka_net_hang"}, "I1"},
 	} {
 		t.Run(variant.name, func(t *testing.T) {
 			const seeds = 3
 			for seed := range uint64(seeds) {
-				result := tortured(t, Options{Seed: seed + 1, Duration: 45 * time.Second, Relay: binary, Faults: variant.faults,
+				result := tortured(t, Options{Seed: seed + 1, Duration: 32 * time.Second, Round: 14 * time.Second, Relay: binary, Faults: variant.faults,
 					Env: []string{"RELAY_MUTANT=" + variant.name}})
 				if result.Broken[variant.want] > 0 {
 					t.Logf("caught by %s with seed %d: %s", variant.want, seed+1, result.Violations[0].Text)

@@ -15,7 +15,7 @@ func (*failover) Kind() Kind   { return Kind{Target: targetPostgres, Disrupts: t
 
 func (f *failover) Start(ctx context.Context) (Note, error) {
 	if f.ground.promoted {
-		return Note{Detail: "there is no standby any more"}, nil
+		return Note{}, ErrSpent
 	}
 	standby := f.ground.Standby
 	note := Note{Detail: "to a synchronous standby"}

@@ -2,6 +2,7 @@ package nemesis
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -23,6 +24,9 @@ type Fault interface {
 	// Heal makes it whole, and is called after a Start that failed as well. It returns when it is done.
 	Heal(ctx context.Context) error
 }
+
+// ErrSpent is what Start returns when there is nothing left to break. The fault is not drawn again.
+var ErrSpent = errors.New("nothing is left to break")
 
 // Kind is what a fault does.
 type Kind struct {

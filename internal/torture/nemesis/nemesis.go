@@ -2,6 +2,7 @@ package nemesis
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -32,12 +33,14 @@ func (n *Nemesis) Run(ctx context.Context) {
 		drawn := n.draw()
 		var begun []begun
 		for _, f := range drawn {
-			b := n.begin(ctx, f)
-			if f.Kind().Instant {
+			b, spent := n.begin(ctx, f)
+			switch {
+			case spent:
+			case f.Kind().Instant:
 				n.heal(ctx, b)
-				continue
+			default:
+				begun = append(begun, b)
 			}
-			begun = append(begun, b)
 		}
 		pause(ctx, n.Least+time.Duration(n.Random.Int64N(int64(n.Most-n.Least)+1)))
 		for _, b := range begun {
@@ -76,7 +79,8 @@ func (n *Nemesis) draw() (drawn []Fault) {
 	return drawn
 }
 
-func (n *Nemesis) begin(ctx context.Context, f Fault) begun {
+// begin starts a fault, or drops it when it is spent.
+func (n *Nemesis) begin(ctx context.Context, f Fault) (_ begun, spent bool) {
 	n.count++
 	b := begun{Fault: f, n: n.count}
 	kind := f.Kind()
@@ -85,6 +89,10 @@ func (n *Nemesis) begin(ctx context.Context, f Fault) begun {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	note, err := f.Start(ctx)
+	if errors.Is(err, ErrSpent) {
+		n.Faults = slices.DeleteFunc(slices.Clone(n.Faults), func(one Fault) bool { return one == f })
+		return b, true
+	}
 	line.Replica, line.Leader, line.Detail = note.Replica, note.Leader, note.Detail
 	n.Note(line)
 	if note.Lost {
@@ -93,7 +101,7 @@ func (n *Nemesis) begin(ctx context.Context, f Fault) begun {
 	if err != nil {
 		n.trouble(b, err)
 	}
-	return b
+	return b, false
 }
 
 func (n *Nemesis) heal(ctx context.Context, b begun) {

@@ -68,8 +68,9 @@ func TestRun_HealsWhatItStartedWhateverHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := &pretence{name: "broken", kind: Kind{Target: "a", Disrupts: true}, err: errors.New("cannot")}
 		instant := &pretence{name: "instant", kind: Kind{Target: "b", Instant: true, Disrupts: true}}
+		spent := &pretence{name: "spent", kind: Kind{Target: "c"}, err: ErrSpent}
 		var lines []journal.Action
-		n := &Nemesis{Faults: []Fault{broken, instant}, Random: rand.New(rand.NewPCG(1, 2)), Least: 5 * time.Second, Most: 20 * time.Second,
+		n := &Nemesis{Faults: []Fault{broken, instant, spent}, Random: rand.New(rand.NewPCG(1, 2)), Least: 5 * time.Second, Most: 20 * time.Second,
 			Note: func(a journal.Action) { lines = append(lines, a) }}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
@@ -82,6 +83,9 @@ func TestRun_HealsWhatItStartedWhateverHappens(t *testing.T) {
 			if f.started < 10 || f.started != f.healed {
 				t.Errorf("%s was started %d times and healed %d times", f.name, f.started, f.healed)
 			}
+		}
+		if spent.started != 1 || spent.healed != 0 {
+			t.Errorf("what was spent was started %d times, healed %d times", spent.started, spent.healed)
 		}
 		kinds := map[string]int{}
 		for _, l := range lines {

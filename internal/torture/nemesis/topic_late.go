@@ -11,7 +11,7 @@ func (*topicLate) Kind() Kind   { return Kind{Target: targetTopics, Instant: tru
 func (f *topicLate) Start(ctx context.Context) (Note, error) {
 	name, err := f.ground.MakeTopic(ctx)
 	if name == "" && err == nil {
-		return Note{Detail: "none was missing"}, nil
+		err = ErrSpent
 	}
 	return Note{Detail: name}, err
 }
