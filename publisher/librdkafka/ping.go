@@ -31,9 +31,12 @@ func Ping(ctx context.Context, cfg publisher.Config) error {
 		return err
 	}
 	voice := newVoice(cfg, settings)
+	if err := usable(cfg); err != nil {
+		return err
+	}
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
-		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+voice.clean(err.Error()))
+		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+plainly(voice.clean(err.Error())))
 	}
 	defer client.Close()
 
@@ -61,6 +64,28 @@ func Ping(ctx context.Context, cfg publisher.Config) error {
 		}
 	}
 	return fmt.Errorf("reach the Kafka brokers %s: %w", where, explained(ctx, cfg, last))
+}
+
+// usable looks whether librdkafka takes the TLS files. A client that logs in with tokens must not be the first to read
+// them: when it cannot be made, librdkafka 2.15 ends the whole process (an assertion in rd_kafka_q_destroy0). This one
+// connects nowhere.
+func usable(cfg publisher.Config) error {
+	if cfg.SASL.Mechanism != "OAUTHBEARER" || !cfg.TLS.Enabled {
+		return nil
+	}
+	cfg.SASL = publisher.SASL{}
+	settings := kafka.ConfigMap{"go.events.channel.size": eventBuffer, "go.produce.channel.size": 0}
+	if err := connectionSettings(settings, cfg, func(name string) bool { return strings.HasPrefix(name, "ssl.") }); err != nil {
+		return err
+	}
+	delete(settings, "bootstrap.servers")
+	voice := newVoice(cfg, settings)
+	client, err := kafka.NewProducer(&settings)
+	if err != nil {
+		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+plainly(voice.clean(err.Error())))
+	}
+	client.Close()
+	return nil
 }
 
 // worse keeps the error that says most about why no broker answers.
