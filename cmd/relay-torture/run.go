@@ -74,6 +74,7 @@ started: the relay that runs on your outbox (--schema) is the one that is tested
 	f.StringVar(&o.Postgres, "postgres", "", "`URL` of a PostgreSQL of yours, as a superuser or the owner of the database")
 	f.StringSliceVar(&o.Brokers, "brokers", nil, "`HOST:PORT` of a Kafka of yours, with commas between")
 	f.StringVar(&o.Schema, "schema", "", "of the outbox (default outbox; on a PostgreSQL of yours relay_torture_outbox)")
+	f.StringVar(&o.Name, "name", "", "of the outbox (default main; on a PostgreSQL of yours relay_torture)")
 	return cmd
 }
 

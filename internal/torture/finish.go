@@ -74,11 +74,11 @@ func (r *run) settleDatabase(ctx context.Context) (*pgx.Conn, error) {
 // drain waits until nothing is pending and nothing is parked.
 func (r *run) drain(ctx context.Context, conn *pgx.Conn) error {
 	began := time.Now()
-	sql := "select coalesce((select sum(pending) from " + r.schema + ".lag where name = 'main'), 0)::bigint, " +
-		"(select count(*) from " + r.schema + ".parked where name = 'main')"
+	sql := "select coalesce((select sum(pending) from " + r.schema + ".lag where name = $1), 0)::bigint, " +
+		"(select count(*) from " + r.schema + ".parked where name = $1)"
 	for {
 		var pending, parked int64
-		if err := conn.QueryRow(ctx, sql).Scan(&pending, &parked); err != nil {
+		if err := conn.QueryRow(ctx, sql, r.Name).Scan(&pending, &parked); err != nil {
 			return fmt.Errorf("look how much is left: %w", err)
 		}
 		took := time.Since(began)

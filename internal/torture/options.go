@@ -30,6 +30,7 @@ type Options struct {
 	Postgres string   // URL of a server of yours; "": one is started
 	Brokers  []string // of a Kafka of yours; none: one is started
 	Schema   string   // of the outbox; "outbox", on a server of yours "relay_torture_outbox"
+	Name     string   // of the outbox; "main", on a server of yours "relay_torture"
 
 	Log *slog.Logger // what happens, for people
 }
@@ -56,12 +57,12 @@ func (o Options) complete() (Options, error) {
 	o.Writers = cmp.Or(o.Writers, 12)
 	o.Rate = cmp.Or(o.Rate, 300)
 	o.Relays = cmp.Or(o.Relays, 2)
-	if o.Schema == "" {
-		o.Schema = "outbox"
-		if o.Postgres != "" && o.Relays > 0 {
-			o.Schema = "relay_torture_outbox"
-		}
+	// Beside relays that are not ours, ours have nothing in common with them.
+	schema, name := "outbox", "main"
+	if o.Postgres != "" && o.Relays > 0 {
+		schema, name = "relay_torture_outbox", "relay_torture"
 	}
+	o.Schema, o.Name = cmp.Or(o.Schema, schema), cmp.Or(o.Name, name)
 	switch {
 	case o.Nodes != 1 && o.Nodes != 3:
 		return o, fmt.Errorf("%d nodes: a Kafka that is started here has 1 or 3", o.Nodes)

@@ -119,10 +119,10 @@ func TestOptions_RefuseWhatCannotWork(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 	own, err := Options{Dir: "d", Relays: -1, Postgres: "u", Brokers: []string{"b"}}.complete()
-	if err != nil || own.Relays != 0 || own.Schema != "outbox" {
+	if err != nil || own.Relays != 0 || own.Schema != "outbox" || own.Name != "main" {
 		t.Errorf("relays of somebody's own: %+v, %v", own, err)
 	}
-	if aside, err := (Options{Dir: "d", Relay: "r", Postgres: "u"}).complete(); err != nil || aside.Schema == "outbox" {
+	if aside, err := (Options{Dir: "d", Relay: "r", Postgres: "u"}).complete(); err != nil || aside.Schema == "outbox" || aside.Name == "main" {
 		t.Errorf("on somebody's own PostgreSQL: schema %q, %v; want one aside", aside.Schema, err)
 	}
 	for name, change := range map[string]func(*Options){

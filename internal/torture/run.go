@@ -87,7 +87,7 @@ func newRun(ctx context.Context, s *site) (*run, error) {
 			return nil, err
 		}
 	}
-	r.sampler = &sampler{connect: s.connect, schema: s.schema, journal: r.samples}
+	r.sampler = &sampler{connect: s.connect, schema: s.schema, name: s.Name, journal: r.samples}
 	var err error
 	if r.relays, err = newReplicas(s.Relays); err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func (r *run) torture(ctx context.Context) error {
 // faults are those that were asked for.
 func (r *run) faults() ([]nemesis.Fault, error) {
 	ground := &nemesis.Ground{Postgres: r.postgres, Standby: r.standby, Sync: r.Standby == StandbySync, Kafka: r.kafka, Nodes: r.Nodes, LeaseTTL: r.LeaseTTL, Relays: r.relays,
-		Random: rand.New(rand.NewPCG(r.Seed, 1<<32)), Connect: r.connect, MakeTopic: r.makeMissing, Fleet: r.fleet, PostgresNet: r.ways,
+		Random: rand.New(rand.NewPCG(r.Seed, 1<<32)), Outbox: r.Name, Connect: r.connect, MakeTopic: r.makeMissing, Fleet: r.fleet, PostgresNet: r.ways,
 		Transactions: r.Mode == journal.ExactlyOnce}
 	all := nemesis.All(ground)
 	if len(r.Faults) == 0 {

@@ -244,8 +244,8 @@ func (s *site) configure() (path string, err error) {
 	for _, broker := range brokers {
 		list = append(list, fmt.Sprintf("%q", broker))
 	}
-	config := fmt.Sprintf("[postgres]\nurl = %q\n[outbox]\nschema = %q\ndelivery = %q\n[lease]\nttl = %q\n[log]\nformat = \"json\"\n"+
-		"[kafka]\nbrokers = [%s]\n", s.relayURL(), s.Schema, s.Mode, s.LeaseTTL, strings.Join(list, ", "))
+	config := fmt.Sprintf("[postgres]\nurl = %q\n[outbox]\nschema = %q\nname = %q\ndelivery = %q\n[lease]\nttl = %q\n[log]\nformat = \"json\"\n"+
+		"[kafka]\nbrokers = [%s]\n", s.relayURL(), s.Schema, s.Name, s.Mode, s.LeaseTTL, strings.Join(list, ", "))
 	if s.progress != "" {
 		config += fmt.Sprintf("progress_topic = %q\n", s.progress)
 	}

@@ -25,6 +25,7 @@ const (
 type sampler struct {
 	connect func(ctx context.Context) (*pgx.Conn, error)
 	schema  string // quoted
+	name    string // of the outbox
 	journal *journal.Writer
 	last    atomic.Pointer[journal.Sample]
 }
@@ -68,14 +69,14 @@ func (s *sampler) look(ctx context.Context, conn *pgx.Conn, count bool) error {
 	// The checkpoint's timeline is that of the old primary for a moment after a promotion; that of the log is not.
 	sql := `select s.system_identifier::text, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int, r.epoch, coalesce(r.holder, ''), r.window_from::text,
 	               coalesce(r.window_to::text, ''), r.after_seq, r.delivered
-	          from pg_control_system() s, ` + s.schema + `.relays r where r.name = 'main'`
-	err := conn.QueryRow(ctx, sql).Scan(&sample.System, &sample.Timeline, &sample.Epoch, &sample.Holder, &sample.From,
+	          from pg_control_system() s, ` + s.schema + `.relays r where r.name = $1`
+	err := conn.QueryRow(ctx, sql, s.name).Scan(&sample.System, &sample.Timeline, &sample.Epoch, &sample.Holder, &sample.From,
 		&sample.To, &sample.After, &sample.Delivered)
 	if err != nil {
 		return err
 	}
 	if count {
-		if err := conn.QueryRow(ctx, "select coalesce(sum(pending), 0)::bigint from "+s.schema+".lag where name = 'main'").
+		if err := conn.QueryRow(ctx, "select coalesce(sum(pending), 0)::bigint from "+s.schema+".lag where name = $1", s.name).
 			Scan(&sample.Pending); err != nil {
 			return err
 		}

@@ -23,9 +23,9 @@ func (f *backends) Start(ctx context.Context) (Note, error) {
 	}
 	// The relay names its connections "relay NAME reader", and so on.
 	const cut = `select count(pg_terminate_backend(pid)) from pg_stat_activity
-		where application_name like 'relay %' and datname = current_database() and random() < $1`
+		where starts_with(application_name, $1) and datname = current_database() and random() < $2`
 	var n int
-	if err := conn.QueryRow(ctx, cut, share).Scan(&n); err != nil {
+	if err := conn.QueryRow(ctx, cut, "relay "+f.ground.Outbox+" ", share).Scan(&n); err != nil {
 		return Note{}, fmt.Errorf("cut connections: %w", err)
 	}
 	return Note{Detail: fmt.Sprintf("%d connections", n)}, nil

@@ -87,7 +87,8 @@ type Ground struct {
 	// Transactions says that the relays use Kafka's.
 	Transactions bool
 
-	promoted bool // Standby is the one that takes writes
+	promoted bool   // Standby is the one that takes writes
+	Outbox   string // the relays' outbox.name
 	LeaseTTL time.Duration
 	Random   *rand.Rand // for one goroutine
 	// Connect gives a connection to the database; the caller closes it.
