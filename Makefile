@@ -14,13 +14,16 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 LINT_VERSION := v2.15.0
 LINT := .cache/bin/golangci-lint-$(LINT_VERSION)
 
+VULN_VERSION := v1.9.0
+VULN := .cache/bin/govulncheck-$(VULN_VERSION)
+
 # Two packages at a time: each may run a PostgreSQL and a Kafka of its own.
 TEST := go test -p 2 -timeout 40m
 
 # Measures the daemon: nothing else may run beside it.
 ALONE := /internal/acceptance
 
-.PHONY: help setup build dev test test-fast test-kafka bench lint torture verify check-outbox
+.PHONY: help setup build dev test test-fast test-kafka bench lint vulnerable torture verify check-outbox
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +37,7 @@ build: ## bin/relay
 dev: setup build ## see events arrive: a private PostgreSQL, a stand-in broker, the relay (ARGS="--events 10")
 	@bin/relay dev $(ARGS)
 
-test: setup lint check-outbox ## everything: lint and all tests, on real PostgreSQL and real Kafka, with the race detector
+test: setup lint vulnerable check-outbox ## everything: lint and all tests, on real PostgreSQL and real Kafka, with the race detector
 	$(TEST) -race $$(go list ./... | grep -v '$(ALONE)')
 	$(TEST) -race .$(ALONE)
 
@@ -64,11 +67,26 @@ $(LINT):
 	@GOBIN=$(CURDIR)/$(@D) GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv $(@D)/golangci-lint $@
 
+# Fails on a vulnerability that our code calls (exit 3). Where the database cannot be reached it says so, and nothing
+# is known: a build without a network is not a failed one.
+vulnerable: $(VULN) ## known vulnerabilities in what we call, from vuln.go.dev; skipped where that cannot be reached
+	@out=$$(GOFLAGS=-buildvcs=false $(VULN) ./... 2>&1) && exit 0; status=$$?; \
+	    case $$status:$$out in \
+	    3:*) echo "$$out" >&2; exit 1;; \
+	    *"fetching vulnerabilities"*) echo "vulnerable: not checked, the database of vulnerabilities cannot be reached" >&2;; \
+	    *) echo "$$out" >&2; exit 1;; \
+	    esac
+
+$(VULN):
+	@mkdir -p $(@D)
+	@GOBIN=$(CURDIR)/$(@D) GOFLAGS= go install golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION)
+	@mv $(@D)/govulncheck $@
+
 # What applications import needs neither cgo nor a C compiler.
 check-outbox:
 	@CGO_ENABLED=0 go vet ./outbox/...
 
-verify: check-outbox ## modules are what go.sum says, generated code and go.mod are up to date
+verify: check-outbox vulnerable ## modules are what go.sum says, generated code and go.mod are up to date
 	go mod verify
 	go vet ./...
 	go mod tidy -diff
