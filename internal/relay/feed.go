@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/store"
 	"github.com/outboxrelay/relay/publisher"
 )
@@ -57,6 +58,9 @@ func (f *feed) run(ctx, stop context.Context) error {
 			continue
 		}
 		f.judge.nextPage()
+		if err := fault.At("page"); err != nil {
+			return err
+		}
 		page, err := f.reader.Read(ctx, f.cursor, f.anchors, pageRows, func(row *store.Row) error {
 			return f.row(ctx, stop, row)
 		})
@@ -212,6 +216,9 @@ func (f *feed) send(ctx context.Context, row *store.Row, record *publisher.Recor
 		if err := f.txn.begin(ctx); err != nil {
 			return err
 		}
+	}
+	if err := fault.At("send"); err != nil {
+		return err
 	}
 	t := f.ledger.issue(f.batch, rowKey{row.Seq, row.ID}, size, topic)
 	t.alone = alone

@@ -19,6 +19,7 @@ func (s *session) open(ctx, stop context.Context) error {
 	if err := s.connect(ctx, names); err != nil {
 		return err
 	}
+	s.dock = newDock(s.Open)
 	var position store.Position
 	var err error
 	if s.ExactlyOnce == nil || mutant.On("cursor-before-fence") {
@@ -131,12 +132,10 @@ func (s *session) openRunner(ctx context.Context, aside *aside) error {
 		return err
 	}
 	s.runner = &runner{Options: s.Options, yard: yard, aside: aside, trust: s.trust, state: s.state,
-		maker: newRecordMaker(s.Headers, s.RowTimestamp), dock: newDock(s.Open),
+		maker: newRecordMaker(s.Headers, s.RowTimestamp), dock: s.dock,
 		away: newOutage(s.Log, "Kafka for parked events", new(atomic.Bool)), places: map[string]store.Place{}, recheck: map[string]bool{}}
-	if s.txn != nil {
-		main := s.txn.bracket
-		s.runner.dock.tx = &parkedTransaction{exactly: s.ExactlyOnce, yard: yard, log: s.Log,
-			bracket: &bracket{topic: main.topic, id: main.id + parkedID, own: main.own}}
+	if s.dock.tx != nil {
+		s.dock.tx.yard = yard
 	}
 	return s.runner.load(ctx)
 }

@@ -71,10 +71,10 @@ func (d *dock) ready() (publisher.Producer, error) {
 }
 
 func (d *dock) close() {
+	if d.tx != nil {
+		d.tx.abandon()
+	}
 	if d.producer != nil {
-		if d.tx != nil {
-			d.tx.abandon()
-		}
 		d.producer.Close()
 		d.producer = nil
 	}

@@ -22,6 +22,7 @@ type parkedTransaction struct {
 	log     *slog.Logger
 	patient context.Context // ends when the runner is to stop: opening may take long
 
+	fenced   publisher.Transactional // opened by the take-over, not in use yet
 	producer publisher.Transactional
 	number   int64 // of the last shipment prepared
 	after    int64 // in the last committed progress record
@@ -29,14 +30,25 @@ type parkedTransaction struct {
 	asked    bool // the commit was asked for: an abort now would prove nothing
 }
 
-// open fences the older producer, and settles what it had committed.
+// fence throws out the older producer, and ends what it had left open.
+func (t *parkedTransaction) fence(ctx context.Context, d *dock) (err error) {
+	if t.fenced, err = t.exactly.Open(ctx, t.bracket.id, d); err != nil {
+		return fmt.Errorf("take over the transactional id %q: %w", t.bracket.id, err)
+	}
+	return nil
+}
+
+// open gives a producer whose predecessors are fenced, and settles what they had committed.
 func (t *parkedTransaction) open(d *dock) (publisher.Producer, error) {
 	ctx, cancel := context.WithTimeout(t.patient, takeOverWithin)
 	defer cancel()
-	producer, err := t.exactly.Open(ctx, t.bracket.id, d)
-	if err != nil {
-		return nil, fmt.Errorf("take over the transactional id %q: %w", t.bracket.id, err)
+	if t.fenced == nil {
+		if err := t.fence(ctx, d); err != nil {
+			return nil, err
+		}
 	}
+	producer := t.fenced
+	t.fenced = nil
 	if err := t.resolve(ctx); err != nil {
 		producer.Close()
 		return nil, err
@@ -139,7 +151,11 @@ func (t *parkedTransaction) settle(ctx context.Context, s *store.Shipment) error
 
 // abandon aborts what is open. The producer may not be used afterwards.
 func (t *parkedTransaction) abandon() {
-	if !t.begun || t.asked || t.producer.Err() != nil {
+	if t.fenced != nil {
+		t.fenced.Close()
+		t.fenced = nil
+	}
+	if t.producer == nil || !t.begun || t.asked || t.producer.Err() != nil {
 		return
 	}
 	t.begun = false

@@ -124,24 +124,17 @@ func (s *session) takeOver(ctx, stop context.Context, names store.Names, read st
 	ctx, cancel := context.WithTimeout(ctx, takeOverWithin)
 	defer cancel()
 	defer context.AfterFunc(stop, cancel)()
-	e := s.ExactlyOnce
-	id := e.ID
-	if id == "" {
-		database, err := store.DatabaseName(ctx, s.reader.Conn())
-		if err != nil {
-			return read, err
-		}
-		id = TransactionalID(database, s.Schema, s.Name)
+	id, err := s.transactionalID(ctx)
+	if err != nil {
+		return read, err
 	}
 	own := progress{Name: s.Name, System: s.identity.System, Epoch: s.epoch}
 	if err := s.askBefore(ctx, names, id, own); err != nil {
 		return read, err
 	}
-	producer, err := e.Open(ctx, id, s)
-	if err != nil {
-		return read, fmt.Errorf("take over the transactional id %q: %w", id, err)
+	if err := s.fence(ctx, id, own); err != nil {
+		return read, err
 	}
-	s.producer = producer
 	if err := fault.At("init"); err != nil {
 		return read, err
 	}
@@ -151,7 +144,7 @@ func (s *session) takeOver(ctx, stop context.Context, names store.Names, read st
 			return position, err
 		}
 	}
-	last, err := lastProgress(ctx, e, id, own)
+	last, err := lastProgress(ctx, s.ExactlyOnce, id, own)
 	if err != nil {
 		return position, err
 	}
@@ -178,10 +171,34 @@ func (s *session) takeOver(ctx, stop context.Context, names store.Names, read st
 			return position, err
 		}
 	}
-	s.txn = &transaction{producer: producer, number: number, after: verdict.last,
-		bracket: &bracket{topic: e.Topic, id: id, own: own}, own: newBracketBatch(),
-		progress: &topicState{name: e.Topic, acked: &atomic.Int64{}}}
+	s.txn.number, s.txn.after = number, verdict.last
 	return position, nil
+}
+
+func (s *session) transactionalID(ctx context.Context) (string, error) {
+	if s.ExactlyOnce.ID != "" {
+		return s.ExactlyOnce.ID, nil
+	}
+	database, err := store.DatabaseName(ctx, s.reader.Conn())
+	return TransactionalID(database, s.Schema, s.Name), err
+}
+
+// fence throws out the older producers of both transactional ids, and ends what they had left open. What the parked
+// runner's had left would keep the progress records from being read.
+func (s *session) fence(ctx context.Context, id string, own progress) error {
+	e := s.ExactlyOnce
+	s.dock.tx = &parkedTransaction{exactly: e, log: s.Log, bracket: &bracket{topic: e.Topic, id: id + parkedID, own: own}}
+	parked := make(chan error, 1)
+	go func() { parked <- s.dock.tx.fence(ctx, s.dock) }()
+	producer, err := e.Open(ctx, id, s)
+	if err != nil {
+		err = fmt.Errorf("take over the transactional id %q: %w", id, err)
+	} else {
+		s.producer = producer
+		s.txn = &transaction{producer: producer, bracket: &bracket{topic: e.Topic, id: id, own: own}, own: newBracketBatch(),
+			progress: &topicState{name: e.Topic, acked: &atomic.Int64{}}}
+	}
+	return errors.Join(err, <-parked)
 }
 
 // askBefore looks, before an outbox uses its transactional id for the first time, whether it is another's: the fence

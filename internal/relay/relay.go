@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/store"
 	"github.com/outboxrelay/relay/publisher"
 )
@@ -97,6 +98,9 @@ func (r *Relay) openLease(ctx context.Context) (*store.Lease, error) {
 // lead runs one term: sessions, one after the other, while the lease is renewed. It gives back the lease's connection,
 // which may be a new one.
 func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64, asked time.Time) (*store.Lease, error) {
+	if err := fault.At("acquired"); err != nil {
+		return lease, err
+	}
 	trust := newTrust()
 	trust.renewed(asked, r.LeaseTTL)
 	r.state.lead(epoch)
@@ -113,8 +117,11 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 		end(err)
 		renewed <- l
 	}()
-	doubt := r.sessions(termCtx, stop, epoch, trust)
+	doubt, fenced := r.sessions(termCtx, stop, epoch, trust)
 	lost := context.Cause(termCtx)
+	if lost == nil {
+		lost = fenced
+	}
 	end(nil)
 	lease = <-renewed
 	r.state.follow()
@@ -180,6 +187,9 @@ func (r *Relay) renew(ctx context.Context, lease *store.Lease, epoch int64, trus
 func (r *Relay) renewOnce(ctx context.Context, lease *store.Lease, epoch int64, left time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, max(left, time.Millisecond))
 	defer cancel()
+	if err := fault.At("renew"); err != nil {
+		return err
+	}
 	return lease.Renew(ctx, epoch)
 }
 
@@ -201,8 +211,8 @@ func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, er
 }
 
 // sessions runs sessions until ctx or stop ends. Each starts from the cursor row. It gives the time at which the last
-// of them ended that left records without an answer; zero when none did.
-func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (doubt time.Time) {
+// of them ended that left records without an answer, zero when none did, and the error when the lease is another's.
+func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (doubt time.Time, lost error) {
 	wait := newBackoff(50*time.Millisecond, 5*time.Second)
 	var remembered *memory
 	var fenced time.Time
@@ -235,8 +245,11 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (
 		default:
 			r.Log.Warn("session ended", "epoch", epoch, "reason", reason(err), "unsettled", s.unsettled, "error", err)
 		}
-		if errors.Is(err, errDrained) || errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
-			return doubt
+		if errors.Is(err, store.ErrFenced) {
+			return doubt, err
+		}
+		if errors.Is(err, errDrained) || ctx.Err() != nil {
+			return doubt, nil
 		}
 		if publisher.Fenced(err) { // while the lease is ours: the coordinator timed a transaction out, or it is a stranger
 			if time.Since(fenced) < fencedPause {
@@ -252,7 +265,7 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (
 		}
 		wait.pause(stop)
 	}
-	return doubt
+	return doubt, nil
 }
 
 // reason is the word for a session's end in metrics.

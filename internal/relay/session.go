@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/store"
 	"github.com/outboxrelay/relay/publisher"
 )
@@ -30,6 +31,7 @@ type session struct {
 	settle   *settle      // nil with exactly_once
 	txn      *transaction // nil with at_least_once
 	runner   *runner
+	dock     *dock // the runner's
 	findings *findings
 	fail     context.CancelCauseFunc
 
@@ -93,6 +95,9 @@ func (s *session) run(ctx, stop context.Context) error {
 
 // drain waits until all that was sent is settled.
 func (s *session) drain(ctx context.Context) error {
+	if err := fault.At("drain"); err != nil {
+		return err
+	}
 	deadline := time.Now().Add(s.DrainTimeout)
 	for !s.ledger.settledAll() || s.ledger.rows.Load() > 0 {
 		if time.Now().After(deadline) {
@@ -146,6 +151,9 @@ func (s *session) settleLast(ctx context.Context) error {
 func (s *session) close() {
 	if s.producer != nil {
 		s.producer.Close()
+	}
+	if s.dock != nil {
+		s.dock.close()
 	}
 	if s.reader != nil {
 		s.reader.Close()

@@ -151,5 +151,6 @@ func (l *lastReader) read(ctx context.Context, from int64) (last *TailRecord, er
 			return last, nil
 		}
 	}
-	return nil, fmt.Errorf("read topic %s up to its end: %w", *at.Topic, context.Cause(ctx))
+	return nil, fmt.Errorf("read topic %s up to its end: %w", *at.Topic,
+		publisher.NewError(publisher.ClassTimedOut, "a transaction before it is still open, or the brokers do not answer"))
 }
