@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// drainPatience is longer than the limit, to tell late from never.
+	// drainWithin is what a run is judged by, drainPatience longer, to tell late from never.
+	drainWithin   = time.Minute
 	drainPatience = 3 * time.Minute
 	readPatience  = 2 * time.Minute
 )
@@ -84,7 +85,7 @@ func (r *run) drain(ctx context.Context, conn *pgx.Conn) error {
 		took := time.Since(began)
 		left := fmt.Sprintf("%d pending, %d parked after %v", pending, parked, took.Round(time.Millisecond))
 		if pending+parked == 0 || took > drainPatience {
-			r.note(journal.Action{What: journal.Drained, OK: pending+parked == 0 && took < time.Minute, Detail: left})
+			r.note(journal.Action{What: journal.Drained, OK: pending+parked == 0 && took < drainWithin, Detail: left})
 			return nil
 		}
 		pause(ctx, 100*time.Millisecond)

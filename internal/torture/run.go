@@ -108,7 +108,7 @@ func (r *run) describeRun(ctx context.Context) error {
 		Seed: r.Seed, Mode: r.Mode, Duration: r.Duration, Began: journal.Now(), Servers: r.describe(ctx), Relays: r.Relays,
 		Topics: r.world.topics, Late: r.world.lateTopics(), Progress: r.progress, LeaseTTL: r.LeaseTTL, Faults: r.Faults,
 		Limits: journal.Limits{
-			DrainWithin: time.Minute,
+			DrainWithin: drainWithin,
 			// Twice the relay's own bound of records in flight: as many may be acked and not settled.
 			InFlight: 20_000,
 			// A lease has to run out, Kafka's client gives up on a batch after three quarters of it, and brokers take ten
