@@ -34,6 +34,9 @@ func (s *securedSite) check(kind string, env ...string) (found []finding) {
 			found = append(found, f)
 		}
 	}
+	if found == nil {
+		s.t.Fatalf("nothing about %s: %+v", kind, report.Findings)
+	}
 	return found
 }
 
@@ -59,7 +62,7 @@ func TestSecured_MissingRights(t *testing.T) {
 	env, _ := s.login("SCRAM-SHA-512", saslPassword)
 	id := "relay-postgres-outbox-main"
 	env = append(env, "RELAY_OUTBOX_DELIVERY=exactly_once", "RELAY_KAFKA_PROGRESS_TOPIC="+s.topic+".progress")
-	s.file("relay.toml", `topics.create = [{name = "to.be.made", partitions = 1}]`) // where check looks
+	s.file("relay.toml", "[[topics.create]]\nname = \"to.be.made\"\npartitions = 1\nreplication_factor = 1") // where check looks
 	progress := s.topic + ".progress"
 	s.insert(1)
 

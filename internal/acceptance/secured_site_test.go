@@ -49,7 +49,7 @@ func newSecuredSite(t *testing.T) *securedSite {
 		JavaFlags:  []string{"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=" + s.provider.URL + "/keys"},
 	}))(t)
 	t.Cleanup(s.cluster.Stop)
-	s.site = newSite(t, s.cluster, nil)
+	s.site = newSite(t, s.cluster, encrypted(s.authority))
 	return s
 }
 

@@ -82,6 +82,11 @@ func writerMay() []permission {
 		{sql: `truncate events`},
 		{sql: `insert into events_0 (topic, payload) values ('orders', '{}')`},
 		{sql: `create table mine (a int)`},
+		{sql: `select from public.customers`},
+		{sql: `select pg_read_file('PG_VERSION')`},
+		{sql: `set session authorization postgres`},
+		{sql: `create role mine`},
+		{sql: `create trigger mine before insert on events for each row execute function suppress_redundant_updates_trigger()`},
 		{sql: `alter table events disable trigger all`},
 	}
 	for _, ours := range []string{"xid", "seq", "slot", "created_at"} {
@@ -99,6 +104,7 @@ func TestGrantWriter_GivesInsertOfTheApplicationsColumnsAndNoMore(t *testing.T) 
 	// A database whose owner trusts nobody by default: the grants may not lean on PUBLIC.
 	exec(t, connect(t, url), `alter default privileges revoke execute on functions from public`)
 	ForTest(t, url, weird)
+	exec(t, connect(t, url), `create table public.customers (id int)`)
 	role, address := newRole(t, url, `wri"ter`)
 	checkPermissions(t, address, weird, []permission{{sql: `insert into ` + quote(weird) + `.events (topic, payload) values ('orders', '{}')`}})
 	for range 2 { // safe to run again
@@ -137,6 +143,7 @@ func TestGrantRelay_GivesWhatRunningNeedsAndNoMore(t *testing.T) {
 	// Nothing may lean on PUBLIC here either.
 	exec(t, connect(t, url), `alter default privileges revoke execute on functions from public`)
 	ForTest(t, url, weird)
+	exec(t, connect(t, url), `create table public.customers (id int)`)
 	role, address := newRole(t, url, "relay")
 	if err := GrantRelay(t.Context(), url, weird, role); err != nil {
 		t.Fatal(err)
@@ -165,6 +172,14 @@ func TestGrantRelay_GivesWhatRunningNeedsAndNoMore(t *testing.T) {
 		{sql: `select pg_try_advisory_lock(7090210, 1)`, may: true},
 		{sql: `listen outbox_1`, may: true},
 
+		{sql: `select from public.customers`},
+		{sql: `insert into public.customers values (1)`},
+		{sql: `copy public.customers to program 'true'`},
+		{sql: `select pg_read_file('PG_VERSION')`},
+		{sql: `set session authorization postgres`},
+		{sql: `create role mine`},
+		{sql: `create function mine() returns int language sql as 'select 1'`},
+		{sql: `create trigger mine before insert on relays for each row execute function suppress_redundant_updates_trigger()`},
 		{sql: `insert into events (topic, payload) values ('orders', '{}')`},
 		{sql: `update events set topic = 'x'`},
 		{sql: `delete from events`},
