@@ -205,6 +205,9 @@ func (r *run) leads(ctx context.Context) error {
 	return nil
 }
 
+// calm is how long nothing is broken at first: a relay that has nothing in flight has little to lose.
+const calm = 3 * time.Second
+
 // load writes and breaks, for as long as the run lasts, and ends when all is whole and no writer writes.
 func (r *run) load(ctx context.Context, faults []nemesis.Fault) {
 	ctx, end := context.WithTimeout(ctx, r.Duration)
@@ -222,6 +225,7 @@ func (r *run) load(ctx context.Context, faults []nemesis.Fault) {
 	if r.Round == 0 {
 		n.Least, n.Most = min(5*time.Second, r.Duration/8), min(20*time.Second, r.Duration/4)
 	}
+	pause(ctx, calm)
 	if len(faults) > 0 {
 		n.Run(ctx)
 	}

@@ -67,7 +67,7 @@ func tortured(t *testing.T, o Options) check.Result {
 	t.Helper()
 	o.Dir = filepath.Join(t.TempDir(), "run")
 	if keep := os.Getenv("RELAY_TORTURE_KEEP"); keep != "" {
-		o.Dir = filepath.Join(keep, strings.ReplaceAll(t.Name(), "/", "."))
+		o.Dir = filepath.Join(keep, fmt.Sprintf("%s.%d", strings.ReplaceAll(t.Name(), "/", "."), o.Seed))
 	}
 	o.Log = slog.New(slog.DiscardHandler)
 	result, err := Run(context.Background(), o)
@@ -136,7 +136,7 @@ func TestTorture_CatchesABrokenRelay(t *testing.T) {
 		t.Run(variant.name, func(t *testing.T) {
 			const seeds = 3
 			for seed := range uint64(seeds) {
-				result := tortured(t, Options{Seed: seed + 1, Duration: 32 * time.Second, Round: 14 * time.Second, Relay: binary, Faults: variant.faults,
+				result := tortured(t, Options{Seed: seed + 1, Duration: 35 * time.Second, Round: 14 * time.Second, Relay: binary, Faults: variant.faults,
 					Env: []string{"RELAY_MUTANT=" + variant.name}})
 				if result.Broken[variant.want] > 0 {
 					t.Logf("caught by %s with seed %d: %s", variant.want, seed+1, result.Violations[0].Text)
