@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -68,7 +67,7 @@ func worksUnder(t *testing.T, env []string, conn *pgx.Conn, schema string) bool 
 	defer cancel()
 	stop, end := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, stop, cfg, slog.New(slog.NewTextHandler(io.Discard, nil))) }()
+	go func() { ended <- serve(ctx, stop, cfg, slog.New(slog.DiscardHandler)) }()
 	runRelay(t, env, "insert", "--topic", "orders", "{}").wants(t, exitDone)
 	tables := pgx.Identifier{schema}.Sanitize()
 	for delivered := 0; delivered != 1; time.Sleep(10 * time.Millisecond) {
