@@ -176,7 +176,7 @@ func (r *run) torture(ctx context.Context) error {
 
 // faults are those that were asked for.
 func (r *run) faults() ([]nemesis.Fault, error) {
-	ground := &nemesis.Ground{Postgres: r.postgres, Standby: r.standby, Sync: r.Standby == StandbySync, Kafka: r.kafka, Nodes: r.Nodes, LeaseTTL: r.LeaseTTL, Relays: r.relays,
+	ground := &nemesis.Ground{Postgres: r.postgres, Standby: r.standby, Sync: r.Standby == StandbySync, Disk: r.disk, Kafka: r.kafka, Nodes: r.Nodes, LeaseTTL: r.LeaseTTL, Relays: r.relays,
 		Random: rand.New(rand.NewPCG(r.Seed, 1<<32)), Outbox: r.Name, Connect: r.connect, MakeTopic: r.makeMissing, Fleet: r.fleet, PostgresNet: r.ways,
 		Transactions: r.Mode == journal.ExactlyOnce}
 	all := nemesis.All(ground)

@@ -28,6 +28,7 @@ import (
 	"github.com/outboxrelay/relay/internal/devenv/proxy"
 	"github.com/outboxrelay/relay/internal/migrate"
 	"github.com/outboxrelay/relay/internal/torture/journal"
+	"github.com/outboxrelay/relay/internal/torture/nemesis"
 )
 
 // site is the servers of a run, with an outbox and topics on them.
@@ -35,6 +36,7 @@ type site struct {
 	Options
 	postgres *postgres.Server // the primary in the beginning; nil: somebody's own
 	standby  *postgres.Server // nil: none
+	disk     bool             // postgres has a disk of its own
 	kafka    *kafka.Cluster   // nil: somebody's own
 	url      string           // the harness's way
 	fleet    *proxy.Fleet
@@ -98,15 +100,30 @@ func (s *site) open(ctx context.Context) error {
 	return s.prepareTopics(ctx)
 }
 
+// A disk that can be filled is memory: it is made for the fault that needs it, and for short runs of all faults.
+const (
+	diskMB   = 2048
+	diskRuns = 10 * time.Minute
+)
+
+func (s *site) wantsDisk() bool {
+	return s.Standby == "" && (slices.Contains(s.Faults, nemesis.DiskFull) || len(s.Faults) == 0 && s.Duration <= diskRuns)
+}
+
 func (s *site) startPostgres(ctx context.Context) (err error) {
 	s.url = s.Postgres
 	if s.url != "" {
 		return nil
 	}
-	s.postgres, err = postgres.Start(ctx, postgres.Options{Settings: map[string]string{
+	options := postgres.Options{Settings: map[string]string{
 		"max_prepared_transactions": "64", "max_connections": "150", "shared_buffers": "64MB",
-	}})
-	if err != nil {
+	}}
+	if s.wantsDisk() && postgres.CanMakeDisks() == nil {
+		options.DiskMB = diskMB
+		options.Settings["max_wal_size"] = "128MB"
+	}
+	s.disk = options.DiskMB > 0
+	if s.postgres, err = postgres.Start(ctx, options); err != nil {
 		return err
 	}
 	servers := []*postgres.Server{s.postgres}
@@ -285,8 +302,11 @@ func (s *site) describe(ctx context.Context) string {
 	if s.kafka != nil {
 		nodes = fmt.Sprintf("Kafka %s, %d node(s)", kafkaVersion(ctx, s.admin), s.Nodes)
 	}
-	if s.postgres == nil {
+	switch {
+	case s.postgres == nil:
 		database += " of somebody's own"
+	case s.standby != nil:
+		database += " with a standby (" + s.Standby + ")"
 	}
 	return database + ", " + nodes
 }

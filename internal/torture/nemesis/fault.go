@@ -79,6 +79,7 @@ type Ground struct {
 	Postgres *postgres.Server
 	Standby  *postgres.Server // follows Postgres until it is promoted; nil: none
 	Sync     bool             // commits wait for it
+	Disk     bool             // Postgres has a disk of its own
 	Kafka    *kafka.Cluster
 	Nodes    int // of Kafka
 	// Fleet and PostgresNet are on the relays' way to the servers that are started here.
@@ -127,6 +128,9 @@ func All(g *Ground) (all []Fault) {
 	if g.Postgres != nil {
 		all = append(all, &postgresRestart{ground: g, mode: "fast"}, &postgresRestart{ground: g, mode: "immediate"},
 			&postgresKill{ground: g})
+	}
+	if g.Disk {
+		all = append(all, &diskFull{ground: g})
 	}
 	if g.Standby != nil {
 		all = append(all, &failover{ground: g})
