@@ -253,6 +253,12 @@ func TestCheck_ForgivesWhatIsPromisedNowhere(t *testing.T) {
 			b.again(2, around)
 			b.again(4, around)
 		}},
+		{"a copy without a key in another partition, which is read first", journal.AtLeastOnce, func(b *Book) {
+			b.write("tx-free", began+second, journal.Committed, journal.Event{ID: "id-free", Topic: "t", Partition: -1})
+			b.Witness = append(b.Witness, journal.Witness{Tx: "tx-free"})
+			b.deliver(journal.Record{Topic: "t", Partition: 0, Offset: 40, ID: "id-free", Stamp: around})
+			b.deliver(journal.Record{Topic: "t", Partition: 1, Offset: 40, ID: "id-free", Stamp: began + second})
+		}},
 		{"a stale copy from a frozen broker", journal.AtLeastOnce, func(b *Book) {
 			b.Actions[1].Residue = true
 			b.again(0, around)

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/outboxrelay/relay/internal/torture/journal"
@@ -85,13 +86,19 @@ type copied struct {
 	record *journal.Record
 }
 
-// copies are all occurrences but the first, in the order of their own timestamps.
+// copies are all occurrences but the first, in the order of their own timestamps. Those of an event without a key may
+// lie in several partitions, which a reader has in any order: the first is the one that was sent first.
 func (x *index) copies() (all []copied) {
 	for _, f := range x.events {
-		for _, r := range f.read[min(1, len(f.read)):] {
+		if len(f.read) < 2 {
+			continue
+		}
+		sent := slices.Clone(f.read)
+		slices.SortStableFunc(sent, func(a, b *journal.Record) int { return cmp.Compare(a.Stamp, b.Stamp) })
+		for _, r := range sent[1:] {
 			all = append(all, copied{event: f, record: r})
 		}
 	}
-	slices.SortFunc(all, func(a, b copied) int { return int(a.record.Stamp - b.record.Stamp) })
+	slices.SortFunc(all, func(a, b copied) int { return cmp.Compare(a.record.Stamp, b.record.Stamp) })
 	return all
 }
