@@ -205,8 +205,12 @@ func (s *session) fence(ctx context.Context, id string, own progress) error {
 // would throw that one's relay out. What cannot be read now is read after the fence.
 func (s *session) askBefore(ctx context.Context, names store.Names, id string, own progress) error {
 	position, err := store.ReadPosition(ctx, s.reader.Conn(), names, s.Name, s.epoch, s.identity)
-	if err != nil || position.Batch > 0 {
+	if err != nil {
 		return err
+	}
+	s.noticeTimeline(&position) // the row forgets it with this read
+	if position.Batch > 0 {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

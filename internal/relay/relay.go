@@ -119,8 +119,9 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 	}()
 	doubt, fenced := r.sessions(termCtx, stop, epoch, trust)
 	lost := context.Cause(termCtx)
-	if lost == nil {
+	if lost == nil && fenced != nil {
 		lost = fenced
+		r.Log.Warn("stepping down", "epoch", epoch, "error", lost)
 	}
 	end(nil)
 	lease = <-renewed
@@ -211,7 +212,7 @@ func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, er
 }
 
 // sessions runs sessions until ctx or stop ends. Each starts from the cursor row. It gives the time at which the last
-// of them ended that left records without an answer, zero when none did, and the error when the lease is another's.
+// of them ended, if that one has left records without an answer, else zero; and the error when the lease is another's.
 func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (doubt time.Time, lost error) {
 	wait := newBackoff(50*time.Millisecond, 5*time.Second)
 	var remembered *memory
@@ -230,6 +231,9 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (
 			opened: r.postgres.over}
 		err := s.run(ctx, stop)
 		remembered = s.memory
+		if s.ledger != nil { // it began, so it sent again what an earlier one had left
+			doubt = time.Time{}
+		}
 		if s.adrift() {
 			doubt = time.Now()
 		}
