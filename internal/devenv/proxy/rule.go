@@ -66,7 +66,7 @@ type Rule struct {
 	Do   Action
 	For  time.Duration    // Delay only
 	Skip int              // so many frames pass before the first that is taken
-	Max  int              // so many are taken; 0 is one, -1 every one
+	Max  int              // so many are taken, and kept in memory; 0 is one, -1 every one
 	If   func(Frame) bool // looks at the whole frame; nil is every one. Not counted in Skip when false
 }
 
