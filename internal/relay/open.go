@@ -22,11 +22,10 @@ func (s *session) open(ctx, stop context.Context) error {
 	s.dock = newDock(s.Open)
 	var position store.Position
 	var err error
-	if s.ExactlyOnce == nil || mutant.On("cursor-before-fence") {
+	if s.ExactlyOnce == nil {
 		position, err = s.position(ctx, names)
-	}
-	if err == nil && s.ExactlyOnce != nil {
-		position, err = s.takeOver(ctx, stop, names, position)
+	} else {
+		position, err = s.takeOver(ctx, stop, names)
 	}
 	if err != nil {
 		return err

@@ -119,30 +119,27 @@ func doubtOf(c *store.Candidate) *inDoubt {
 }
 
 // takeOver fences the older producer, reads where PostgreSQL and Kafka stand, and settles what Kafka has committed.
-// read is the position for a known-bad variant that reads it too early.
-func (s *session) takeOver(ctx, stop context.Context, names store.Names, read store.Position) (store.Position, error) {
+func (s *session) takeOver(ctx, stop context.Context, names store.Names) (none store.Position, err error) {
 	ctx, cancel := context.WithTimeout(ctx, takeOverWithin)
 	defer cancel()
 	defer context.AfterFunc(stop, cancel)()
 	id, err := s.transactionalID(ctx)
 	if err != nil {
-		return read, err
+		return none, err
 	}
 	own := progress{Name: s.Name, System: s.identity.System, Epoch: s.epoch}
 	if err := s.askBefore(ctx, names, id, own); err != nil {
-		return read, err
+		return none, err
 	}
 	if err := s.fence(ctx, id, own); err != nil {
-		return read, err
+		return none, err
 	}
 	if err := fault.At("init"); err != nil {
-		return read, err
+		return none, err
 	}
-	position := read
-	if !mutant.On("cursor-before-fence") {
-		if position, err = s.position(ctx, names); err != nil {
-			return position, err
-		}
+	position, err := s.position(ctx, names)
+	if err != nil {
+		return position, err
 	}
 	last, err := lastProgress(ctx, s.ExactlyOnce, id, own)
 	if err != nil {

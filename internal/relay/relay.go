@@ -244,7 +244,8 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (
 			r.Log.Info("session ended", "epoch", epoch, "reason", reason(err), "why", err)
 			wait.reset()
 			continue
-		case s.ledger == nil && publisher.Class(err) == publisher.ClassUnknown && !undecidable(err) && ctx.Err() == nil:
+		case s.ledger == nil && publisher.Class(err) == publisher.ClassUnknown && !undecidable(err) &&
+			!errors.Is(err, store.ErrFenced) && ctx.Err() == nil:
 			r.postgres.is(err) // it never began
 		default:
 			r.Log.Warn("session ended", "epoch", epoch, "reason", reason(err), "unsettled", s.unsettled, "error", err)

@@ -68,14 +68,16 @@ func (s *sweep) run(point, action string) {
 		s.settled(30 * time.Second)
 		_ = first.Process.Signal(os.Interrupt)
 	}
+	eventually(s.t, "the relay comes to "+point, time.Minute, func() bool {
+		if point != "drain" {
+			s.write(1)
+		}
+		return strings.ContainsAny(state(first.Process.Pid), "TZ")
+	})
 	if action == "kill" {
-		giveUp := time.AfterFunc(time.Minute, func() { _ = first.Process.Signal(os.Interrupt) })
-		defer giveUp.Stop()
 		if err := first.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 			s.t.Fatalf("the relay was not killed at %s: %v", point, err)
 		}
-	} else {
-		eventually(s.t, "the relay is frozen at "+point, time.Minute, func() bool { return frozen(first.Process.Pid) })
 	}
 	s.exec("update outbox.relays set expires_at = '-infinity'") // so that the successor need not wait for the lease
 	second := s.relay()
@@ -132,12 +134,12 @@ func (s *sweep) relay(env ...string) *exec.Cmd {
 	return s.child(s.binary, env...)
 }
 
-// frozen says whether a process is stopped by a signal.
-func frozen(pid int) bool {
+// state is how the kernel sees a process: T stopped by a signal, Z ended.
+func state(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return false
+		return ""
 	}
-	_, state, _ := strings.Cut(string(text), ") ")
-	return strings.HasPrefix(state, "T")
+	_, after, _ := strings.Cut(string(text), ") ")
+	return after[:min(1, len(after))]
 }

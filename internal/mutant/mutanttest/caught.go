@@ -13,6 +13,17 @@ import (
 // Skipped with -short: it builds the tests again.
 func Caught(t *testing.T, by map[string]string) {
 	t.Helper()
+	caught(t, by, 6, "-test.short")
+}
+
+// CaughtOnServers is Caught for tests that -short leaves out. Each gets two tries.
+func CaughtOnServers(t *testing.T, by map[string]string) {
+	t.Helper()
+	caught(t, by, 2)
+}
+
+func caught(t *testing.T, by map[string]string, tries int, flags ...string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("builds the tests of this package again")
 	}
@@ -22,7 +33,7 @@ func Caught(t *testing.T, by map[string]string) {
 		t.Fatalf("build with mutants: %v\n%s", err, out)
 	}
 	run := func(mutant, test string) ([]byte, error) {
-		cmd := exec.CommandContext(t.Context(), binary, "-test.short", "-test.run", "^"+test+"$")
+		cmd := exec.CommandContext(t.Context(), binary, append(flags, "-test.run", "^"+test+"$")...)
 		cmd.Env = append(os.Environ(), "RELAY_MUTANT="+mutant)
 		return cmd.CombinedOutput()
 	}
@@ -35,7 +46,7 @@ func Caught(t *testing.T, by map[string]string) {
 				}
 				sound[test] = true
 			}
-			for range 6 {
+			for range tries {
 				if _, err := run(mutant, test); err != nil {
 					t.Logf("caught by %s", test)
 					return
