@@ -33,6 +33,7 @@ type Figures struct {
 	Batches     int     `json:"committed_batches"`
 
 	Faults      map[string]int `json:"faults"`
+	Troubles    int            `json:"troubles"` // what the harness could not do
 	Terms       int            `json:"terms"`
 	SessionEnds map[string]int `json:"session_ends"`
 	// TakeOver is the time from a fault of the leader alone to the next session, by fault.
@@ -137,6 +138,8 @@ func (f *Figures) times(c *checker) {
 			if next, there := after(published, a.At); there && c.alone(a.N, a.At, next) {
 				recovery[a.Fault] = append(recovery[a.Fault], next-a.At)
 			}
+		case journal.Trouble:
+			f.Troubles++
 		case journal.Quiet:
 			quiet = a.At
 		case journal.Drained:

@@ -80,6 +80,9 @@ func (r Result) Page() string {
 		row("transactions of the relay", "%d committed, %d records aborted", f.Batches, f.Aborted)
 	}
 	row("faults", "%s", counts(f.Faults))
+	if f.Troubles > 0 {
+		row("faults that were not possible then", "%d, see actions.jsonl", f.Troubles)
+	}
 	row("terms; sessions that ended", "%d; %s", f.Terms, counts(f.SessionEnds))
 	for _, name := range slices.Sorted(maps.Keys(f.TakeOver)) {
 		row("take-over after "+name, "%s", f.TakeOver[name])
