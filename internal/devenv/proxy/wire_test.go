@@ -183,6 +183,7 @@ func heldRequestOutlivesItsClient(t *testing.T, s *stage) {
 func swallowedAnswer(t *testing.T, s *stage) {
 	before := s.stored(t)
 	swallow := s.Wire.On(Rule{Side: Answer, API: Produce, Do: Swallow})
+	watch := s.Wire.On(Rule{Side: Request, API: Produce, Do: Copy, Max: -1})
 	done := send(t, s.client(t, kgo.RequestTimeoutOverhead(time.Second), kgo.ProduceRequestTimeout(time.Second)), "unheard")
 	if f := caught(t, swallow); f.API != Produce {
 		t.Errorf("the answer is to API %d", f.API)
@@ -191,6 +192,10 @@ func swallowedAnswer(t *testing.T, s *stage) {
 		t.Errorf("%d records are stored while nobody knows, want %d", n, before+1)
 	}
 	await(t, done) // the client asks again, and the broker knows the number
+	watch.Release()
+	if n := watch.Caught(); n < 2 {
+		t.Errorf("%d requests were sent: the answer came through", n)
+	}
 	if n := s.stored(t); n != before+1 {
 		t.Errorf("%d records are stored, want %d", n, before+1)
 	}
