@@ -20,16 +20,9 @@ func CheckProperties(properties map[string]string) []error {
 	return errs
 }
 
-// CheckTransactional says which further entries are refused with delivery exactly_once, as CheckProperties does.
-func CheckTransactional(properties map[string]string) []error {
-	var errs []error
-	for _, name := range []string{"retry.backoff.max.ms", "retry.backoff.ms", "socket.timeout.ms"} {
-		if _, set := properties[name]; set {
-			errs = append(errs, fmt.Errorf("kafka.properties: %s is refused with exactly_once: "+
-				"how long a commit took tells whether it was sent twice", name))
-		}
-	}
-	return errs
+// FixedInTransactions are the properties that delivery exactly_once sets itself.
+func FixedInTransactions() []string {
+	return []string{"retry.backoff.max.ms", "retry.backoff.ms", "socket.timeout.ms"}
 }
 
 // refusal is the reason against a property, or "".

@@ -11,7 +11,7 @@ func TestCheckProperties_RefusesByNameWhatBreaksDelivery(t *testing.T) {
 		"max.in.flight": "order", "max.in.flight.requests.per.connection": "order",
 		"enable.gapless.guarantee": "pass", "retries": "wait", "message.send.max.retries": "wait",
 		"partitioner": "partition", "transactional.id": "kafka.transactional_id",
-		"transaction.timeout.ms": "lease.ttl", "message.timeout.ms": "lease.ttl", "delivery.timeout.ms": "lease.ttl",
+		"transaction.timeout.ms": "successor", "message.timeout.ms": "lease.ttl", "delivery.timeout.ms": "lease.ttl",
 		"delivery.report.only.error": "offset", "produce.offset.report": "offset", "dr_cb": "program",
 		"dr_msg_cb": "program", "go.batch.producer": "events", "go.delivery.reports": "events",
 		"bootstrap.servers": "kafka.brokers", "metadata.broker.list": "kafka.brokers",

@@ -49,6 +49,16 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 			},
 		},
 		{
+			name: "what transactions cannot do with",
+			document: "[outbox]\ndelivery = \"exactly_once\"\n[kafka]\nprogress_topic = \"no such name\"\n[kafka.properties]\n" +
+				"\"retry.backoff.ms\" = \"100\"\n",
+			env: []string{place},
+			want: []string{
+				`relay.toml:4: kafka.progress_topic: "no such name"`,
+				`relay.toml:6: kafka.properties.retry.backoff.ms: is refused with outbox.delivery = "exactly_once": how long a commit took tells whether it was sent twice`,
+			},
+		},
+		{
 			name:     "numbers without a unit",
 			document: "[lease]\nttl = 30\n[outbox]\nmax_in_flight = 33554432\ndrain_timeout = \"20\"\n[poll]\nmin_interval = \"-1ms\"\n",
 			env:      []string{place},

@@ -81,6 +81,9 @@ func validateKafka(cfg *Config, r *report) {
 	if k.TransactionalID != "" && cfg.Outbox.Delivery == AtLeastOnce {
 		r.warn("kafka.transactional_id", "has no effect with outbox.delivery = %q", AtLeastOnce)
 	}
+	if reason := topicName(k.ProgressTopic); reason != "" {
+		r.fault("kafka.progress_topic", "%q: %s", k.ProgressTopic, reason)
+	}
 	validateTLS(k.TLS, r)
 	validateSASL(k.SASL, r)
 	if mechanism := k.SASL.Mechanism; (mechanism == saslPlain || mechanism == saslOAuthBearer) && !k.TLS.Enabled {
@@ -92,6 +95,13 @@ func validateKafka(cfg *Config, r *report) {
 		}
 	}
 	validateProperties(k.Properties, r)
+	if cfg.Outbox.Delivery == ExactlyOnce {
+		for _, name := range publisher.FixedInTransactions() {
+			if _, set := k.Properties[name]; set {
+				r.fault("kafka.properties."+name, "is refused with outbox.delivery = %q: how long a commit took tells whether it was sent twice", ExactlyOnce)
+			}
+		}
+	}
 }
 
 // validateProperties asks about one property at a time, so that each complaint gets the line of its own property.
