@@ -168,6 +168,9 @@ func (s *securedSite) provokes(d *daemon, keyPassword string) {
 		_, after, back := strings.Cut(text, postgresIsBack)
 		return back && (strings.Contains(after, "session began") || strings.Contains(text, kafkaIsAway))
 	})
+	if strings.HasSuffix(s.t.Name(), "OAUTHBEARER") {
+		return // librdkafka ends the process when a client with tokens cannot open its key, if Ping does not see it first
+	}
 	writeFile(s.t, keyPassword, []byte(sings.key+"-wrong"))
 	do(cut)
 	said(kafkaIsAway)
