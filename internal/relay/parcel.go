@@ -82,7 +82,8 @@ func (d *dock) close() {
 
 // rest closes a producer that nobody has needed for a while.
 func (d *dock) rest(after time.Duration) {
-	if d.producer != nil && time.Since(d.used) > after {
+	opened := d.producer != nil || d.tx != nil && d.tx.fenced != nil
+	if opened && time.Since(d.used) > after {
 		d.close()
 	}
 }
