@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outboxrelay/relay/internal/config"
-	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/internal/pgsession"
 )
 
 // connectWithin bounds how long a command that does one thing waits for a server. The daemon waits for ever.
@@ -39,7 +39,7 @@ func connectPostgres(ctx context.Context, cfg *config.Config, command string) (*
 	defer cancel()
 	conn, err := pgx.ConnectConfig(bounded, parsed)
 	if err == nil {
-		if err := store.OwnSession(bounded, conn); err != nil {
+		if err := pgsession.Own(bounded, conn); err != nil {
 			closePostgres(conn)
 			return nil, err
 		}

@@ -162,15 +162,15 @@ func TestPooler_TransactionModeIsRefusedWithTheCure(t *testing.T) {
 			t.Errorf("the line has no %q: %s", part, l.text)
 		}
 	}
-	for _, command := range [][]string{{"check"}, {"status"}, {"parked", "list"}} {
-		cmd := exec.Command(binary, command...)
-		cmd.Dir = t.TempDir()
-		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "RELAY_POSTGRES_URL=" + p.URL("postgres"), "RELAY_KAFKA_BROKERS=" + strings.Join(s.brokers, ",")}
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		err := cmd.Run()
-		if err == nil || !strings.Contains(out.String(), "pool_mode = session") {
-			t.Errorf("relay %s: %v\n%s", strings.Join(command, " "), err, &out)
+	for _, command := range [][]string{{"check"}, {"status"}, {"parked", "list"}, {"migrate", "up"}} {
+		for database, refused := range map[string]bool{"postgres": true, pooled: false} {
+			cmd := exec.Command(binary, command...)
+			cmd.Dir = t.TempDir()
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "RELAY_POSTGRES_URL=" + p.URL(database), "RELAY_KAFKA_BROKERS=" + strings.Join(s.brokers, ",")}
+			out, err := cmd.CombinedOutput()
+			if said := bytes.Contains(out, []byte("pool_mode = session")); (err != nil) != refused || said != refused {
+				t.Errorf("relay %s in database %s: %v\n%s", strings.Join(command, " "), database, err, out)
+			}
 		}
 	}
 	u := must(url.Parse(p.URL(pooled)))(t)

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/outboxrelay/relay/internal/pgsession"
 )
 
 // A migration that waits for a table lock makes every later writer of that table wait behind it. So it waits two
@@ -22,8 +24,8 @@ const (
 	lockTries   = 20
 )
 
-// open prepares connections on which unqualified names mean the schema and nothing else. The settings travel in the
-// startup message: a pooler that cannot keep them refuses, where a SET would land on somebody else's session.
+// open prepares connections on which unqualified names mean the schema and nothing else. A pooler that keeps no sessions
+// is refused first, where the settings would land on somebody else's.
 func open(url, schema string) (*sql.DB, error) {
 	if err := checkSchemaName(schema); err != nil {
 		return nil, err
@@ -32,13 +34,17 @@ func open(url, schema string) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the PostgreSQL address: %w", err)
 	}
-	config.RuntimeParams["search_path"] = quote(schema)
-	config.RuntimeParams["lock_timeout"] = lockTimeout
-	config.RuntimeParams["statement_timeout"] = "0"
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "relay migrate"
 	}
-	return stdlib.OpenDB(*config), nil
+	return stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+		if err := pgsession.Own(ctx, c); err != nil {
+			return err
+		}
+		_, err := c.Exec(ctx, `select set_config('search_path', $1, false), set_config('lock_timeout', $2, false),
+			set_config('statement_timeout', '0', false)`, pgx.QueryExecModeExec, quote(schema), lockTimeout)
+		return err
+	})), nil
 }
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outboxrelay/relay/internal/pgsession"
 )
 
 // ConnString gives the connection string each time one is needed, so that a rotated secret is picked up.
@@ -39,7 +41,7 @@ type Refused struct{ Why string }
 func (r *Refused) Error() string { return r.Why }
 
 // Connect opens one connection under the session rules. It refuses a server that is in recovery or older than 14, and a
-// pooler that keeps no sessions (ErrPooled).
+// pooler that keeps no sessions (pgsession.ErrPooled).
 // application is what pg_stat_activity shows.
 func Connect(ctx context.Context, conn ConnString, application string) (*pgx.Conn, error) {
 	text, err := conn()
@@ -89,7 +91,7 @@ func prepareSession(ctx context.Context, c *pgx.Conn) error {
 			"name the primary, or several hosts with target_session_attrs=read-write")
 	}
 	// Before the rules: through a pooler in transaction mode they would land on connections of the applications.
-	if err := OwnSession(ctx, c); err != nil {
+	if err := pgsession.Own(ctx, c); err != nil {
 		return err
 	}
 	if _, err := c.PgConn().Exec(ctx, sessionRules).ReadAll(); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/outboxrelay/relay/internal/devenv/pgbouncer"
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
+	"github.com/outboxrelay/relay/internal/pgsession"
 )
 
 // pooled is the URL of a fresh database behind a pooler.
@@ -33,7 +34,7 @@ func TestConnect_RefusesAPoolerThatKeepsNoSessions(t *testing.T) {
 			if err == nil {
 				closeSoon(c)
 			}
-			if !errors.Is(err, ErrPooled) {
+			if !errors.Is(err, pgsession.ErrPooled) {
 				t.Errorf("%s mode, pool of %d: %v, want ErrPooled", mode, size, err)
 			}
 			// Nothing of the session rules may be on a connection that an application gets.
@@ -61,7 +62,7 @@ func TestConnect_RefusesABusyTransactionPool(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := Connect(t.Context(), fixed(url), "test"); !errors.Is(err, ErrPooled) {
+	if _, err := Connect(t.Context(), fixed(url), "test"); !errors.Is(err, pgsession.ErrPooled) {
 		t.Errorf("%v, want ErrPooled", err)
 	}
 }

@@ -1,4 +1,4 @@
-package store
+package pgsession
 
 import (
 	"context"
@@ -17,10 +17,14 @@ var ErrPooled = errors.New("a pooler in transaction mode stands between relay an
 	"and relay needs a session of its own: let postgres.url lead to PostgreSQL itself, or to a database or user of the " +
 	"pooler with pool_mode = session; applications may go on writing through transaction mode")
 
-// probePatience is how long a notification may take. It decides only how long the refusal takes.
-const probePatience = 2 * time.Second
+const (
+	// answerTimeout bounds all of it.
+	answerTimeout = 10 * time.Second
+	// probePatience is how long a notification may take. It decides only how long the refusal takes.
+	probePatience = 2 * time.Second
+)
 
-// OwnSession makes sure that the connection keeps one server connection for as long as it lives. Otherwise the error is
+// Own makes sure that the connection keeps one server connection for as long as it lives. Otherwise the error is
 // ErrPooled, or says why it could not be found out. Nothing is left behind in either case but a LISTEN, which harms
 // nobody.
 //
@@ -28,7 +32,7 @@ const probePatience = 2 * time.Second
 // LISTEN tells session mode from the others: a notification from a second connection reaches the first only while the
 // first has its server connection, although it is doing nothing. Comparing process numbers, or looking for a setting
 // from before, would say nothing: an idle pool gives the same server connection again.
-func OwnSession(ctx context.Context, c *pgx.Conn) error {
+func Own(ctx context.Context, c *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var pid uint32
@@ -61,7 +65,7 @@ func notifyFromElsewhere(ctx context.Context, cfg *pgx.ConnConfig, channel strin
 	if err != nil {
 		return fmt.Errorf("open a second connection: %w", err)
 	}
-	defer closeSoon(other)
+	defer other.Close(context.WithoutCancel(ctx))
 	if _, err := other.PgConn().Exec(ctx, "notify "+channel).ReadAll(); err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
