@@ -23,7 +23,7 @@ TEST := go test -p 2 -timeout 40m
 # Measures the daemon: nothing else may run beside it.
 ALONE := /internal/acceptance
 
-.PHONY: help setup build dev test test-fast test-kafka bench lint vulnerable torture verify check-outbox
+.PHONY: help setup build dev test test-fast test-kafka bench lint vulnerable torture model verify check-outbox
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ torture: setup build ## break servers under the relay: SEED=n DURATION=2m MODE=a
 	@go build -ldflags '$(LDFLAGS)' -o bin/relay-torture ./cmd/relay-torture
 	@bin/relay-torture run --seed $(or $(SEED),1) --duration $(or $(DURATION),2m) --mode $(or $(MODE),at_least_once) \
 	    --nodes $(or $(NODES),1) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DIR),--dir $(DIR))
+
+model: setup ## search all states of the protocol's model (internal/model), minutes
+	go test -count 1 -timeout 40m -v ./internal/model
 
 bench: setup ## all benchmarks, one package at a time (BENCH=pattern)
 	go test -p 1 -timeout 60m -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...

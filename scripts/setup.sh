@@ -3,7 +3,7 @@
 # is there. Run by `make setup`; safe to run any number of times.
 #
 # Needed: Go, a C compiler (librdkafka), PostgreSQL's server binaries, PgBouncer, Java and Maven (Apache Kafka for tests), Node
-# with npm (the documentation's JavaScript is run by a test).
+# with npm (the documentation's JavaScript is run by a test), spin (the model of the protocol is searched by a test).
 # No database cluster and no service is made or started: tests run servers of their own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -69,6 +69,7 @@ java_is_new_enough || missing="$missing java"
 have mvn || missing="$missing maven"
 have node || missing="$missing node"
 have npm || missing="$missing npm"
+have spin || missing="$missing spin"
 
 # --- bring it -------------------------------------------------------------------------------------------------------
 
@@ -113,6 +114,7 @@ on_debian() {
         maven) packages="$packages maven" ;;
         node) packages="$packages nodejs" ;;
         npm) packages="$packages npm" ;;
+        spin) packages="$packages spin" ;;
         postgresql) postgres=1 ;;
         pgbouncer) pgbouncer=1 ;;
         esac
@@ -139,6 +141,7 @@ on_macos() {
         maven) packages="$packages maven" ;;
         node | npm) packages="${packages% node} node" ;;
         postgresql) packages="$packages postgresql@17" ;;
+        spin) packages="$packages spin" ;;
         pgbouncer) packages="$packages pgbouncer" ;;
         esac
     done
@@ -161,6 +164,7 @@ if [ -n "$missing" ]; then
     java_is_new_enough || die "Java 17 or newer is still not found: put it on PATH or set JAVA_HOME"
     pgbouncer_is_here || die "pgbouncer is still not found: put it on PATH"
     have mvn || die "Maven's mvn is still not found: put it on PATH"
+    have spin || die "the model checker spin is still not found: put it on PATH"
 fi
 
 # Tests must not spend their time limit on a download. Says so when it downloads, is silent otherwise.
