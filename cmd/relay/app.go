@@ -128,7 +128,11 @@ func (k *kafkaSide) open(reports publisher.Reports) (publisher.Producer, error) 
 	if err != nil {
 		return nil, err
 	}
-	return librdkafka.Open(c, reports)
+	p, err := librdkafka.Open(c, reports)
+	if err != nil {
+		return nil, err // not p: a nil pointer in an interface is not nil
+	}
+	return p, nil
 }
 
 func (k *kafkaSide) openTransactional(ctx context.Context, id string, reports publisher.Reports) (publisher.Transactional, error) {
@@ -137,7 +141,11 @@ func (k *kafkaSide) openTransactional(ctx context.Context, id string, reports pu
 		return nil, err
 	}
 	c.TransactionalID, c.TransactionTimeout = id, relay.TransactionTimeout
-	return librdkafka.OpenTransactional(ctx, c, reports)
+	t, err := librdkafka.OpenTransactional(ctx, c, reports)
+	if err != nil {
+		return nil, err // not t: a nil pointer in an interface is not nil
+	}
+	return t, nil
 }
 
 // lastProgress reads the newest progress record, from a topic that it creates when there is none.

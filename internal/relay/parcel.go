@@ -106,19 +106,24 @@ func (d *dock) send(ctx context.Context, record *publisher.Record, p *parcel) er
 	return err
 }
 
-// wait returns when every parcel that was sent has its fate. A producer that died is closed, which decides the rest.
-func (d *dock) wait(ctx context.Context) {
+// errDockClosed: the producer is gone, and with it its open transaction.
+var errDockClosed = publisher.NewError(publisher.ClassClosed, "the producer of parked events was closed")
+
+// wait returns when every parcel that was sent has its fate. A producer that died is closed, and so is one when ctx
+// ends, which decides the rest; then the error is errDockClosed, though all may have been acked in the end.
+func (d *dock) wait(ctx context.Context) error {
 	for d.waiting.Load() > 0 {
 		select {
 		case <-d.arrived:
 		case <-d.producer.Dead():
 			d.close()
-			return
+			return errDockClosed
 		case <-ctx.Done():
 			d.close()
-			return
+			return errDockClosed
 		}
 	}
+	return nil
 }
 
 // Acked is the producer's report.

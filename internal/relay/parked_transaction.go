@@ -110,7 +110,9 @@ func (t *parkedTransaction) tell(ctx context.Context, d *dock, number int64, beg
 	if err := d.send(ctx, record, p); err != nil {
 		return fmt.Errorf("write to progress topic %q: %s", t.bracket.topic, publisher.Reason(err))
 	}
-	d.wait(ctx)
+	if err := d.wait(ctx); err != nil {
+		return err
+	}
 	if p.fate != acked {
 		return fmt.Errorf("write to progress topic %q: %s", t.bracket.topic, publisher.Reason(p.err))
 	}

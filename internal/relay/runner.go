@@ -286,23 +286,6 @@ func (r *runner) checkKeys(ctx context.Context, topic string) error {
 	return nil
 }
 
-// letters ships copies of dead events to the dead-letter topic.
-func (r *runner) letters(ctx context.Context) error {
-	if time.Now().Before(r.letterless) {
-		return nil
-	}
-	producer, err := r.dock.ready()
-	if err != nil {
-		return r.wait(err)
-	}
-	if _, err := producer.Topic(ctx, r.DeadLetterTopic); err != nil {
-		r.letterless = time.Now().Add(2 * retryTopic)
-		r.Log.Warn("the dead-letter topic takes nothing, trying again", "topic", r.DeadLetterTopic, "error", err)
-		return nil
-	}
-	return r.shipLetters(ctx)
-}
-
 // hold is how much trust must be left when a record is handed over. With exactly_once Kafka itself fences what comes
 // late.
 func (r *runner) hold() time.Duration {

@@ -53,16 +53,11 @@ func (s *settle) once(ctx context.Context) error {
 	if len(s.taken) == 0 {
 		return nil
 	}
-	last := &s.taken[len(s.taken)-1].settled
-	sum := store.Settlement{Cursor: last.Cursor, Floor: last.Floor, Newest: last.Newest}
-	for _, b := range s.taken {
-		sum.Books.Add(&b.settled.Books)
-		sum.Parked = append(sum.Parked, b.settled.Parked...)
-	}
+	sum := sumUp(s.taken)
 	err := fault.At("settle-ready")
 	var anchor store.Anchor
 	if err == nil {
-		anchor, err = s.settler.Settle(ctx, &sum)
+		anchor, err = s.settler.Settle(ctx, &sum.Settlement)
 	}
 	if err == nil {
 		err = fault.At("settle-done")
@@ -71,15 +66,31 @@ func (s *settle) once(ctx context.Context) error {
 		s.broken = true
 		return fmt.Errorf("move the cursor: %w", err)
 	}
-	for _, b := range s.taken {
-		s.aside.settled(b.standings)
-	}
+	s.aside.settled(sum.standings)
 	s.ledger.park(-int64(len(sum.Parked)))
 	s.ledger.recycle(s.taken)
 	select {
 	case s.fresh <- anchor:
 	default:
 	}
-	s.settled(&sum)
+	s.settled(&sum.Settlement)
 	return nil
+}
+
+// settling is a settlement and who is to be told when it is done.
+type settling struct {
+	store.Settlement
+	standings []*standing
+}
+
+// sumUp is one settlement of several batches.
+func sumUp(batches []*batch) *settling {
+	last := &batches[len(batches)-1].settled
+	sum := &settling{Settlement: store.Settlement{Cursor: last.Cursor, Floor: last.Floor, Newest: last.Newest}}
+	for _, b := range batches {
+		sum.Books.Add(&b.settled.Books)
+		sum.Parked = append(sum.Parked, b.settled.Parked...)
+		sum.standings = append(sum.standings, b.standings...)
+	}
+	return sum
 }

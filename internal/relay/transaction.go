@@ -68,12 +68,6 @@ type transaction struct {
 	broken      bool      // the last statement failed: whether previous is settled is not known
 }
 
-// settling is a settlement and who is to be told when it is done.
-type settling struct {
-	store.Settlement
-	standings []*standing
-}
-
 func newBracketBatch() *batch { return &batch{tickets: make([]ticket, 0, 2)} }
 
 // begin opens a transaction unless one is open.
@@ -296,16 +290,4 @@ func (t *transaction) abandon() {
 	if t.open && time.Since(t.began) > slowTransaction {
 		t.limit = max(t.limit/4, leastTransaction)
 	}
-}
-
-// sumUp is one settlement of several batches.
-func sumUp(batches []*batch) *settling {
-	last := &batches[len(batches)-1].settled
-	sum := &settling{Settlement: store.Settlement{Cursor: last.Cursor, Floor: last.Floor, Newest: last.Newest}}
-	for _, b := range batches {
-		sum.Books.Add(&b.settled.Books)
-		sum.Parked = append(sum.Parked, b.settled.Parked...)
-		sum.standings = append(sum.standings, b.standings...)
-	}
-	return sum
 }

@@ -31,9 +31,6 @@ func Ping(ctx context.Context, cfg publisher.Config) error {
 		return err
 	}
 	voice := newVoice(cfg, settings)
-	if err := usable(cfg); err != nil {
-		return err
-	}
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
 		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+plainly(voice.clean(err.Error())))

@@ -116,6 +116,9 @@ func connectionSettings(m kafka.ConfigMap, cfg publisher.Config, keep func(name 
 			m[name] = value
 		}
 	}
+	if err := usable(cfg); err != nil {
+		return err
+	}
 	return securitySettings(m, cfg)
 }
 

@@ -128,6 +128,9 @@ func TestPing_OutlivesAKeyThatDoesNotFitItsCertificateWithTokens(t *testing.T) {
 	if err := Ping(t.Context(), cfg); publisher.Class(err) != publisher.ClassConfiguration || !strings.Contains(err.Error(), "key") {
 		t.Errorf("%s: %v", publisher.Class(err), err)
 	}
+	if p, err := Open(cfg, nil); err == nil || !strings.Contains(err.Error(), "key") {
+		t.Errorf("open: %v, %v", p, err)
+	}
 }
 
 func TestTokenTrouble(t *testing.T) {

@@ -1,0 +1,21 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/outboxrelay/relay/internal/config"
+)
+
+// A producer that could not be opened was a nil pointer in an interface that is not nil: the session closed it, and the
+// daemon ended in a panic. It took a key that does not fit, or exactly_once without the right to its transactional id.
+func TestKafkaSide_GivesNoProducerWithAnError(t *testing.T) {
+	cfg := config.Default()
+	cfg.Kafka.Properties = config.Properties{"no.such.property": "1"}
+	k := &kafkaSide{cfg: cfg, limits: func() (int, int64) { return 1, 1 }, timeout: 1e9}
+	if p, err := k.open(nil); p != nil || err == nil {
+		t.Errorf("open: %v, %v", p, err)
+	}
+	if p, err := k.openTransactional(t.Context(), "id", nil); p != nil || err == nil {
+		t.Errorf("open a transactional one: %v, %v", p, err)
+	}
+}
