@@ -39,7 +39,7 @@ dev: setup build ## see events arrive: a private PostgreSQL, a stand-in broker, 
 
 test: setup lint vulnerable check-outbox ## everything: lint and all tests, on real PostgreSQL and real Kafka, with the race detector
 	$(TEST) -race $$(go list ./... | grep -v '$(ALONE)')
-	$(TEST) -race .$(ALONE)
+	$(TEST) -timeout 60m -race .$(ALONE)
 
 test-fast: ## what needs no Java: all tests with -short, with the race detector
 	$(TEST) -race -short ./...

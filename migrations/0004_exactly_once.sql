@@ -6,7 +6,11 @@
 -- candidate happened. Null: nothing is in doubt.
 --
 -- The parked runner commits transactions of its own, so it has the same two columns again.
+--
+-- session counts the sessions that have read the row. Every statement that moves the cursor names its own: one that an
+-- earlier session of the same term has given up on may still be carried out, and must change nothing then.
 alter table relays
+    add column if not exists session          bigint not null default 0,
     add column if not exists batch            bigint not null default 0,
     add column if not exists candidate        jsonb,
     add column if not exists parked_batch     bigint not null default 0,

@@ -38,15 +38,6 @@ func TestModel_Holds(t *testing.T) {
 	}
 }
 
-// What the relay does today: it fences by the epoch alone. That is enough while no statement runs later than its session
-// and no promotion loses a term; docs/decisions/0003-the-model.md says what follows when one does.
-func TestModel_EpochAloneHoldsWithoutLateStatements(t *testing.T) {
-	const today = "EPOCH_ONLY NO_HOLDER NO_LATE_STATEMENT"
-	if broken := check(t, letters, today, whole); broken != "" {
-		t.Errorf("%s can happen", broken)
-	}
-}
-
 // A known-bad variant breaks a promise. That two guards stand in for one another shows in variants that need two names.
 func TestModel_CatchesVariants(t *testing.T) {
 	for _, c := range []struct {

@@ -35,7 +35,9 @@ func (s *session) open(ctx, stop context.Context) error {
 			"batch", position.Candidate.Batch)
 	}
 	if s.memory != nil && mutant.On("position-across-reconnect") {
+		fence := position.Fence
 		position = s.memory.position
+		position.Fence = fence
 	}
 	waiter, err := s.waiterFor(ctx)
 	if err != nil {
@@ -46,7 +48,7 @@ func (s *session) open(ctx, stop context.Context) error {
 	for topic, why := range s.memory.troubled {
 		aside.postpone(topic, why, time.Now().Add(retryTopic))
 	}
-	if err := s.openRunner(ctx, aside); err != nil {
+	if err := s.openRunner(ctx, aside, position.Fence); err != nil {
 		return err
 	}
 	s.ledger, s.findings = newLedger(), newFindings()
@@ -76,7 +78,7 @@ func (s *session) connect(ctx context.Context, names store.Names) error {
 	if err != nil {
 		return err
 	}
-	s.settler = store.NewSettler(settling, names, s.Name, s.epoch)
+	s.settler = store.NewSettler(settling, names, s.Name)
 	other, err := store.Identify(ctx, settling, names)
 	if err != nil {
 		return err
@@ -88,10 +90,11 @@ func (s *session) connect(ctx context.Context, names store.Names) error {
 	return fault.At("connected")
 }
 
-// position reads the cursor row, if the lease is still ours.
+// position reads the cursor row, if the lease is still ours, and begins a session with it.
 func (s *session) position(ctx context.Context, names store.Names) (store.Position, error) {
-	p, err := store.ReadPosition(ctx, s.reader.Conn(), names, s.Name, s.epoch, s.identity)
+	p, err := store.ReadPosition(ctx, s.reader.Conn(), names, s.Name, s.Holder, s.epoch, s.identity)
 	if err == nil {
+		s.settler.Begin(p.Fence)
 		s.noticeTimeline(&p)
 		err = fault.At("position")
 	}
@@ -119,13 +122,13 @@ func (s *session) assemble(position store.Position, waiter *waiter, aside *aside
 }
 
 // openRunner connects the parked runner and learns what stands aside, before feed reads its first row.
-func (s *session) openRunner(ctx context.Context, aside *aside) error {
+func (s *session) openRunner(ctx context.Context, aside *aside, fence store.Fence) error {
 	names := store.In(s.Schema)
 	conn, err := store.Connect(ctx, s.Postgres, "relay "+s.Name+" parked")
 	if err != nil {
 		return err
 	}
-	yard, err := store.NewYard(ctx, conn, names, s.Name, s.epoch)
+	yard, err := store.NewYard(ctx, conn, names, s.Name, fence)
 	if err != nil {
 		_ = conn.Close(ctx)
 		return err

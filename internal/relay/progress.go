@@ -201,7 +201,7 @@ func (s *session) fence(ctx context.Context, id string, own progress) error {
 // askBefore looks, before an outbox uses its transactional id for the first time, whether it is another's: the fence
 // would throw that one's relay out. What cannot be read now is read after the fence.
 func (s *session) askBefore(ctx context.Context, names store.Names, id string, own progress) error {
-	position, err := store.ReadPosition(ctx, s.reader.Conn(), names, s.Name, s.epoch, s.identity)
+	position, err := store.ReadPosition(ctx, s.reader.Conn(), names, s.Name, s.Holder, s.epoch, s.identity)
 	if err != nil {
 		return err
 	}

@@ -78,10 +78,11 @@ func openSession(t testing.TB, url string, epoch int64) *testSession {
 	if s.reader, err = NewReader(t.Context(), conn, names); err != nil {
 		t.Fatal(err)
 	}
-	s.settler = NewSettler(connect(t, url), names, "main", epoch)
-	if s.position, err = ReadPosition(t.Context(), conn, names, "main", epoch, id); err != nil {
+	s.settler = NewSettler(connect(t, url), names, "main")
+	if s.position, err = ReadPosition(t.Context(), conn, names, "main", "test", epoch, id); err != nil {
 		t.Fatal(err)
 	}
+	s.settler.Begin(s.position.Fence)
 	return s
 }
 

@@ -12,23 +12,23 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Yard is the table of parked events as the runner works on it, fenced by one epoch, over a connection of its own.
+// Yard is the table of parked events as the runner works on it, fenced by one session, over a connection of its own.
 // Not safe for concurrent use.
 type Yard struct {
 	conn  *pgx.Conn
 	raw   *pgconn.PgConn
 	names Names
 	name  string
-	epoch int64
+	fence Fence
 	row   ParkedRow
 	// from is the due time from which on the last look found something; a look from the start may be from wholeAt on.
 	from    string
 	wholeAt time.Time
 }
 
-// NewYard works for relay name under epoch. The yard owns c from now on.
-func NewYard(ctx context.Context, c *pgx.Conn, names Names, name string, epoch int64) (*Yard, error) {
-	y := &Yard{conn: c, raw: c.PgConn(), names: names, name: name, epoch: epoch, from: fromStart}
+// NewYard works for relay name in one session. The yard owns c from now on.
+func NewYard(ctx context.Context, c *pgx.Conn, names Names, name string, fence Fence) (*Yard, error) {
+	y := &Yard{conn: c, raw: c.PgConn(), names: names, name: name, fence: fence, from: fromStart}
 	for prepared, sql := range map[string]string{dueName: dueSQL, orderName: orderSQL, letterName: letterSQL} {
 		if _, err := y.raw.Prepare(ctx, prepared, fmt.Sprintf(sql, names.table("parked")), nil); err != nil {
 			return nil, fmt.Errorf("prepare the parked queries: %w", err)
@@ -144,7 +144,7 @@ func (y *Yard) each(ctx context.Context, prepared string, row func(*ParkedRow) e
 
 // Released deletes rows that Kafka has acked and books them as delivered. ErrFenced: nothing was done.
 func (y *Yard) Released(ctx context.Context, nos []int64) error {
-	return y.fenced(ctx, int64(len(nos)), `delete from %[1]s p using mine where p.name = mine.name and p.parked_no = any($4::int8[])`, nos)
+	return y.fenced(ctx, int64(len(nos)), `delete from %[1]s p using mine where p.name = mine.name and p.parked_no = any($5::int8[])`, nos)
 }
 
 // Change is a new state for a row.
@@ -161,23 +161,24 @@ func (y *Yard) Changed(ctx context.Context, changes []Change) error {
 		nos, states, reasons = append(nos, c.No), append(states, c.State), append(reasons, c.Reason)
 	}
 	return y.fenced(ctx, 0, `update %[1]s p set state = c.state, reason = c.reason, attempts = attempts + 1
-		from mine, unnest($4::int8[], $5::text[], $6::text[]) c(no, state, reason)
+		from mine, unnest($5::int8[], $6::text[], $7::text[]) c(no, state, reason)
 		where p.name = mine.name and p.parked_no = c.no`, nos, states, reasons)
 }
 
 // Lettered notes that dead events have a copy in the dead-letter topic.
 func (y *Yard) Lettered(ctx context.Context, nos []int64) error {
-	return y.fenced(ctx, 0, `update %[1]s p set lettered_at = now() from mine where p.name = mine.name and p.parked_no = any($4::int8[])`, nos)
+	return y.fenced(ctx, 0, `update %[1]s p set lettered_at = now() from mine where p.name = mine.name and p.parked_no = any($5::int8[])`, nos)
 }
 
 // fenced runs a change together with the proof that the epoch is ours: the row lock on the cursor's row.
 func (y *Yard) fenced(ctx context.Context, delivered int64, change string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	sql := fmt.Sprintf(`with mine as (update %[2]s set delivered = delivered + $3 where name = $1 and epoch = $2 returning name),
+	sql := fmt.Sprintf(`with mine as (update %[2]s set delivered = delivered + $4
+		where name = $1 and epoch = $2 and session = $3 returning name),
 		done as (`+change+`) select name from mine`, y.names.table("parked"), y.names.table("relays"))
 	var name string
-	err := y.conn.QueryRow(ctx, sql, append([]any{y.name, y.epoch, delivered}, args...)...).Scan(&name)
+	err := y.conn.QueryRow(ctx, sql, append([]any{y.name, y.fence.Epoch, y.fence.Session, delivered}, args...)...).Scan(&name)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrFenced
 	}

@@ -8,7 +8,7 @@ import (
 
 func yard(t *testing.T, url string, epoch int64) *Yard {
 	t.Helper()
-	y, err := NewYard(t.Context(), connect(t, url), In(schema), "relay", epoch)
+	y, err := NewYard(t.Context(), connect(t, url), In(schema), "relay", Fence{Epoch: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 // Position is what a session starts from: the cursor row, read under our own epoch.
 type Position struct {
+	Fence   Fence
 	Cursor  Cursor
 	Anchors *Anchors
 	// Delivered is what the row counts. FormerTimeline is the one it was last read on, when that is not this one: then a
@@ -35,22 +36,28 @@ func DatabaseName(ctx context.Context, c *pgx.Conn) (name string, err error) {
 	return name, nil
 }
 
-// ReadPosition reads the cursor row. ErrFenced: the epoch is not ours. ErrOtherCluster: see there. The first reader
-// of a new row, and the first after a promotion, writes the cluster's identity into it.
-func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name string, epoch int64, id Identity) (Position, error) {
+// Fence is what every statement of a session names: the term, and which of its sessions. The epoch alone would let a
+// late statement of an earlier session through, which may wait in the server for a lock or a synchronous standby long
+// after its session has given up on it (docs/decisions/0003-the-model.md).
+type Fence struct{ Epoch, Session int64 }
+
+// ReadPosition begins a session: it reads the cursor row and draws the session's number in one statement, which waits
+// for one that is being carried out. From then on nothing that an earlier session has sent changes the row. ErrFenced:
+// the lease is not this holder's under this epoch. ErrOtherCluster: see there. The first reader of a new row, and the
+// first after a promotion, writes the cluster's identity into it.
+func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name, holder string, epoch int64, id Identity) (Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var from, anchorXID string
 	var to, system *string
 	var timeline *int32
-	var after, floor, anchorSeq, batch int64
+	var after, floor, anchorSeq, batch, session int64
 	var candidate []byte
 	err := c.QueryRow(ctx, fmt.Sprintf(`
-		select window_from::text, window_to::text, after_seq, floor_seq, anchor_xid::text, anchor_seq, system_identifier, timeline,
-		       batch, candidate::text
-		  from %s where name = $1 and epoch = $2`, names.table("relays")), name, epoch).
-		Scan(&from, &to, &after, &floor, &anchorXID, &anchorSeq, &system, &timeline,
-			&batch, &candidate)
+		update %s set session = session + 1 where name = $1 and epoch = $2 and holder = $3
+		returning window_from::text, window_to::text, after_seq, floor_seq, anchor_xid::text, anchor_seq, system_identifier, timeline,
+		       batch, candidate::text, session`, names.table("relays")), name, epoch, holder).
+		Scan(&from, &to, &after, &floor, &anchorXID, &anchorSeq, &system, &timeline, &batch, &candidate, &session)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Position{}, ErrFenced
 	}
@@ -73,7 +80,7 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name string, ep
 	if err != nil {
 		return Position{}, err
 	}
-	position.Batch = batch
+	position.Batch, position.Fence = batch, Fence{epoch, session}
 	position.Candidate, err = parseCandidate(candidate)
 	return position, err
 }

@@ -42,6 +42,40 @@ func TestSettler_WritesNothingUnderAnotherEpoch(t *testing.T) {
 	}
 }
 
+// A session gave up on a settle that waited in the server, and the next one has read the row. What waited is carried
+// out now, under the same epoch.
+func TestSettler_WritesNothingForAnEarlierSession(t *testing.T) {
+	url := database(t)
+	c := plain(t, url)
+	epoch := acquire(t, url)
+	execute(t, c, "insert into outbox.events (topic, payload) values ('t', '1'), ('t', '2')")
+	old := openSession(t, url, epoch)
+	_, next, books := readAll(t, old, old.position.Cursor)
+	openSession(t, url, epoch)
+	late := Settlement{Cursor: next, Books: books}
+	if _, err := old.settler.Settle(t.Context(), &late); !errors.Is(err, ErrFenced) {
+		t.Errorf("a late settle: %v", err)
+	}
+	if _, err := old.settler.Prepare(t.Context(), nil, &Candidate{Batch: 1, Settlement: late}); !errors.Is(err, ErrFenced) {
+		t.Errorf("a late prepare: %v", err)
+	}
+	if _, err := old.settler.Prepare(t.Context(), &late, &Candidate{Batch: 1, Settlement: late}); !errors.Is(err, ErrFenced) {
+		t.Errorf("a late settle and prepare: %v", err)
+	}
+	yard, err := NewYard(t.Context(), connect(t, url), In(schema), "main", old.position.Fence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"release": yard.Released(t.Context(), []int64{1}), "change": yard.Changed(t.Context(), []Change{{No: 1, State: "held"}}),
+		"prepared shipment": yard.Prepare(t.Context(), &Shipment{Batch: 1}), "shipment": yard.Shipped(t.Context(), &Shipment{Batch: 1}),
+	} {
+		if !errors.Is(err, ErrFenced) {
+			t.Errorf("a late %s: %v", what, err)
+		}
+	}
+}
+
 func TestSettler_ParksInTheCursorsStatement(t *testing.T) {
 	url := database(t)
 	c := plain(t, url)
@@ -163,11 +197,14 @@ func TestPosition_RefusesAnotherCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadPosition(t.Context(), conn, In(schema), "main", epoch, id); !errors.Is(err, ErrOtherCluster) {
+	if _, err := ReadPosition(t.Context(), conn, In(schema), "main", "test", epoch, id); !errors.Is(err, ErrOtherCluster) {
 		t.Errorf("a cursor of another cluster was taken: %v", err)
 	}
-	if _, err := ReadPosition(t.Context(), conn, In(schema), "main", epoch+1, id); !errors.Is(err, ErrFenced) {
+	if _, err := ReadPosition(t.Context(), conn, In(schema), "main", "test", epoch+1, id); !errors.Is(err, ErrFenced) {
 		t.Errorf("a cursor of another epoch was taken: %v", err)
+	}
+	if _, err := ReadPosition(t.Context(), conn, In(schema), "main", "another", epoch, id); !errors.Is(err, ErrFenced) {
+		t.Errorf("a cursor of another holder was taken: %v", err)
 	}
 }
 

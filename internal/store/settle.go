@@ -45,7 +45,7 @@ const settleSQL = `
 		update %[1]s set window_from = $3::pg_snapshot, window_to = $4::pg_snapshot, after_seq = $5, floor_seq = $6,
 		       anchor_xid = $7::xid8, anchor_seq = $8, delivered = delivered + $9, settled_at = clock_timestamp(),
 		       batch = coalesce($19, batch), candidate = $20::jsonb
-		 where name = $1 and ($2::bigint = epoch %[5]s)
+		 where name = $1 and (epoch = $2 and session = $21 %[5]s)
 		returning name),
 	booked as (
 		insert into %[2]s as s (name, slot, settled_rows, settled_sum, last_seq)
@@ -63,28 +63,31 @@ const settleSQL = `
 	select pg_current_xact_id()::text from mine`
 
 // prepareSQL enters a candidate and leaves the cursor where it is.
-const prepareSQL = `update %[1]s set batch = $3, candidate = $4::jsonb where name = $1 and epoch = $2 returning name`
+const prepareSQL = `update %[1]s set batch = $3, candidate = $4::jsonb where name = $1 and epoch = $2 and session = $5 returning name`
 
-// Settler writes the cursor over a connection of its own, fenced by one epoch. Not safe for concurrent use.
+// Settler writes the cursor over a connection of its own, fenced by one session. Not safe for concurrent use.
 type Settler struct {
 	conn          *pgx.Conn
 	sequence, sql string
 	prepare       string
 	name          string
-	epoch         int64
+	fence         Fence
 }
 
-// NewSettler settles for relay name under epoch. The settler owns c from now on.
-func NewSettler(c *pgx.Conn, names Names, name string, epoch int64) *Settler {
+// NewSettler settles for relay name, once Begin has said in which session. The settler owns c from now on.
+func NewSettler(c *pgx.Conn, names Names, name string) *Settler {
 	unfenced := ""
 	if mutant.On("settle-without-epoch") {
 		unfenced = "or true"
 	}
-	return &Settler{conn: c, name: name, epoch: epoch,
+	return &Settler{conn: c, name: name,
 		sequence: fmt.Sprintf(sequenceSQL, names.table("events_seq")), prepare: fmt.Sprintf(prepareSQL, names.table("relays")),
 		sql: fmt.Sprintf(settleSQL, names.table("relays"), names.table("slots"), names.table("parked"),
 			names.table("events"), unfenced)}
 }
+
+// Begin names the session. Before it, every statement is fenced.
+func (s *Settler) Begin(f Fence) { s.fence = f }
 
 // Settle makes m durable in one statement and returns the anchor that its transaction gives. A candidate that was
 // prepared is gone afterwards. ErrFenced says that nothing was written because the epoch is not ours. Any other error
@@ -106,7 +109,7 @@ func (s *Settler) Prepare(ctx context.Context, settled *Settlement, c *Candidate
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var name string
-	err = s.conn.QueryRow(ctx, s.prepare, s.name, s.epoch, c.Batch, string(text)).Scan(&name)
+	err = s.conn.QueryRow(ctx, s.prepare, s.name, s.fence.Epoch, c.Batch, string(text), s.fence.Session).Scan(&name)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Anchor{}, ErrFenced
 	}
@@ -148,9 +151,9 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(s.sequence)
-	batch.Queue(s.sql, s.name, s.epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
+	batch.Queue(s.sql, s.name, s.fence.Epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
 		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, slots, rows, sums, lasts,
-		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, number, candidate)
+		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, number, candidate, s.fence.Session)
 	results := s.conn.SendBatch(ctx, batch)
 	var anchor Anchor
 	var xid string

@@ -19,19 +19,20 @@ type Shipment struct {
 }
 
 const (
-	prepareShipmentSQL = `update %[1]s set parked_batch = $3, parked_candidate = $4::jsonb where name = $1 and epoch = $2 returning name`
+	prepareShipmentSQL = `update %[1]s set parked_batch = $4, parked_candidate = $5::jsonb
+		where name = $1 and epoch = $2 and session = $3 returning name`
 
-	doubtSQL = `select parked_batch, parked_candidate::text from %[1]s where name = $1 and epoch = $2`
+	doubtSQL = `select parked_batch, parked_candidate::text from %[1]s where name = $1 and epoch = $2 and session = $3`
 
 	// shippedSQL needs the primary key of parked.
 	shippedSQL = `
 		with mine as (
-			update %[1]s set delivered = delivered + cardinality($3::int8[]), parked_candidate = null
-			 where name = $1 and epoch = $2 returning name),
+			update %[1]s set delivered = delivered + cardinality($4::int8[]), parked_candidate = null
+			 where name = $1 and epoch = $2 and session = $3 returning name),
 		released as (
-			delete from %[2]s p using mine where p.name = mine.name and p.parked_no = any($3::int8[])),
+			delete from %[2]s p using mine where p.name = mine.name and p.parked_no = any($4::int8[])),
 		lettered as (
-			update %[2]s p set lettered_at = now() from mine where p.name = mine.name and p.parked_no = any($4::int8[]))
+			update %[2]s p set lettered_at = now() from mine where p.name = mine.name and p.parked_no = any($5::int8[]))
 		select name from mine`
 )
 
@@ -56,7 +57,7 @@ func (y *Yard) Doubt(ctx context.Context) (batch int64, s *Shipment, err error) 
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var text []byte
-	err = y.conn.QueryRow(ctx, fmt.Sprintf(doubtSQL, y.names.table("relays")), y.name, y.epoch).Scan(&batch, &text)
+	err = y.conn.QueryRow(ctx, fmt.Sprintf(doubtSQL, y.names.table("relays")), y.name, y.fence.Epoch, y.fence.Session).Scan(&batch, &text)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, nil, ErrFenced
 	}
@@ -78,7 +79,7 @@ func (y *Yard) decide(ctx context.Context, what, sql string, args ...any) error 
 	defer cancel()
 	var name string
 	err := y.conn.QueryRow(ctx, fmt.Sprintf(sql, y.names.table("relays"), y.names.table("parked")),
-		append([]any{y.name, y.epoch}, args...)...).Scan(&name)
+		append([]any{y.name, y.fence.Epoch, y.fence.Session}, args...)...).Scan(&name)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrFenced
 	}
