@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -80,7 +81,7 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 		Compressed:   cfg.Kafka.Compression != "none",
 		Allow:        cfg.Topics.Allow,
 		SkipDead:     cfg.Parked.OnDead == config.OnDeadSkip, DeadLetterTopic: cfg.Parked.DeadLetterTopic,
-		Log: log,
+		Rest: rest, Log: log,
 	}
 	kafka := &kafkaSide{cfg: cfg, limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
 	o.Open, o.Ping = kafka.open, kafka.ping
@@ -90,6 +91,16 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 			Open: kafka.openTransactional, Last: kafka.lastProgress}
 	}
 	return o, nil
+}
+
+// rest lets Go use one processor while there is nothing to do. librdkafka's binding polls in calls that Go has to watch
+// as long as a second processor is idle: that watching is half of what a relay at rest costs.
+func rest(resting bool) {
+	if resting {
+		runtime.GOMAXPROCS(1)
+		return
+	}
+	runtime.SetDefaultGOMAXPROCS()
 }
 
 // holderName is unlike that of any other process, and tells a person where this one runs.

@@ -86,7 +86,8 @@ func (r *rig) options() Options {
 		LeaseTTL: 15 * time.Second, MaxInFlight: 32 << 20, DrainTimeout: 10 * time.Second,
 		PollLeast: time.Millisecond, PollMost: 20 * time.Millisecond,
 		Headers: HeaderNames{ID: "id", Type: "type", CreatedAt: "created_at"}, Allow: []string{"*"},
-		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Rest: func(bool) {},
+		Log:  slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	return r.onto(o)
 }

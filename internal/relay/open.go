@@ -144,7 +144,7 @@ func (s *session) openRunner(ctx context.Context, aside *aside, fence store.Fenc
 
 // waiterFor chooses how to wait: listen where that is asked for or safe, else poll.
 func (s *session) waiterFor(ctx context.Context) (*waiter, error) {
-	w := &waiter{least: s.PollLeast, most: s.PollMost}
+	w := &waiter{least: s.PollLeast, most: s.PollMost, rest: s.Rest}
 	if s.Wake == "poll" {
 		return w, nil
 	}

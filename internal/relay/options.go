@@ -38,6 +38,9 @@ type Options struct {
 	// Ping says whether the cluster can be reached.
 	Ping func(ctx context.Context) error
 
+	// Rest is told when a leader has had nothing to do for a while, and when that ends.
+	Rest func(resting bool)
+
 	Log *slog.Logger
 }
 

@@ -79,6 +79,7 @@ func (s *session) run(ctx, stop context.Context) error {
 		}
 	})
 	err := g.Wait()
+	s.feed.waiter.rouse()
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}

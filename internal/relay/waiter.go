@@ -12,6 +12,8 @@ const (
 	alert = 50 * time.Millisecond
 	// asleepFor bounds a sleep under the doorbell: the safety poll.
 	asleepFor = 2 * time.Second
+	// restful is how long nothing has to have come before the process is told that it rests.
+	restful = 2 * time.Second
 )
 
 // waiter decides how long feed waits before it looks again: briefly after activity, then longer and longer, and, where
@@ -20,12 +22,18 @@ type waiter struct {
 	least, most time.Duration
 	bell        *store.Doorbell // nil: poll
 	set         bool            // the bell hangs: the next insert rings
+	rest        func(bool)      // told when a rest begins and ends
+	rests       bool
 	active      time.Time
 	next        time.Duration
 }
 
 // wait returns when it is time to look again, or when ctx or stop ends. Called after each look that found no row.
 func (w *waiter) wait(ctx, stop context.Context) error {
+	if !w.rests && w.resting() && time.Since(w.active) > restful {
+		w.rests = true
+		w.rest(true)
+	}
 	if w.set {
 		return w.sleep(ctx, stop)
 	}
@@ -69,6 +77,7 @@ func (w *waiter) sleep(ctx, stop context.Context) error {
 // wake says that rows were found, or will be: look often, and take the bell down, for inserts need not ring while feed
 // is looking anyway.
 func (w *waiter) wake(ctx context.Context) error {
+	w.rouse()
 	w.active = time.Now()
 	w.next = w.least
 	if !w.set {
@@ -76,6 +85,14 @@ func (w *waiter) wake(ctx context.Context) error {
 	}
 	w.set = false
 	return w.bell.Unset(ctx)
+}
+
+// rouse ends a rest.
+func (w *waiter) rouse() {
+	if w.rests {
+		w.rests = false
+		w.rest(false)
+	}
 }
 
 func (w *waiter) mode() string {
