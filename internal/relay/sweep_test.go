@@ -68,8 +68,9 @@ func (s *sweep) run(point, action string) {
 		s.settled(30 * time.Second)
 		_ = first.Process.Signal(os.Interrupt)
 	}
+	atRest := point == "drain" || s.exactly && strings.HasPrefix(point, "settle")
 	eventually(s.t, "the relay comes to "+point, time.Minute, func() bool {
-		if point != "drain" {
+		if !atRest {
 			s.write(1)
 		}
 		return strings.ContainsAny(state(first.Process.Pid), "TZ")
