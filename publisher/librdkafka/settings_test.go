@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
 	"github.com/outboxrelay/relay/publisher"
 	"github.com/outboxrelay/relay/publisher/contract"
 )
@@ -73,8 +75,8 @@ func TestSecuritySettings_MapTLSAndSASL(t *testing.T) {
 	cfg := contract.Config(t, []string{"a:1"})
 	cfg.TLS = publisher.TLS{Enabled: true, CertFile: "c.pem", KeyFile: "k.pem", KeyPasswordFile: password}
 	cfg.SASL = publisher.SASL{Mechanism: "OAUTHBEARER", ClientID: "id", ClientSecret: "s3cret", TokenURL: "https://x/t", Scope: "kafka"}
-	m, err := producerSettings(cfg)
-	if err != nil {
+	m := kafka.ConfigMap{}
+	if err := securitySettings(m, cfg); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]any{
@@ -92,7 +94,7 @@ func TestSecuritySettings_MapTLSAndSASL(t *testing.T) {
 		t.Errorf("a secret stays in a text: %s", got)
 	}
 	cfg.SASL.Mechanism = "GSSAPI"
-	if _, err := producerSettings(cfg); err == nil {
+	if err := securitySettings(kafka.ConfigMap{}, cfg); err == nil {
 		t.Error("GSSAPI was taken")
 	}
 }
