@@ -122,7 +122,13 @@ func (s *securedSite) talks(config, keyPassword string) {
 		s.reads(append([]string{"--config", file, "--log-level", "debug"}, args...))
 	}
 	d := launch(s.t, s.binary, []string{"run", "--config", file})
-	eventually(s.t, "the relay answers", 20*time.Second, func() bool { _, err := http.Get("http://" + address + "/livez"); return err == nil })
+	eventually(s.t, "the relay answers", 20*time.Second, func() bool {
+		answer, err := http.Get("http://" + address + "/livez")
+		if err == nil {
+			_ = answer.Body.Close()
+		}
+		return err == nil
+	})
 	s.insert(3) // a topic that may not be written
 	s.provokes(d, keyPassword)
 	for _, path := range []string{"/livez", "/readyz", "/status", "/metrics", "/config", "/debug/pprof/"} {
