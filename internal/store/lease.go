@@ -81,15 +81,6 @@ func (l *Lease) Release(ctx context.Context, epoch int64) error {
 	return nil
 }
 
-// Note writes the last error into the row, for people who look there. Losing it harms nothing.
-func (l *Lease) Note(ctx context.Context, epoch int64, text string) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	_, err := l.conn.Exec(ctx, fmt.Sprintf(`update %s set last_error = $3, last_error_at = clock_timestamp()
-		where name = $1 and epoch = $2`, l.table), l.name, epoch, text)
-	return err
-}
-
 // Holder says who holds the lease, for a follower's status. Empty: nobody.
 func (l *Lease) Holder(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
