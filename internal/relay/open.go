@@ -138,6 +138,7 @@ func (s *session) openRunner(ctx context.Context, aside *aside, fence store.Fenc
 		away: newOutage(s.Log, "Kafka for parked events", new(atomic.Bool)), places: map[string]store.Place{}, recheck: map[string]bool{}}
 	if s.dock.tx != nil {
 		s.dock.tx.yard = yard
+		s.dock.tx.delivered = func(events int) { s.state.delivered.Add(int64(events)) }
 	}
 	return s.runner.load(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/outboxrelay/relay/internal/fault"
+	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/internal/store"
 	"github.com/outboxrelay/relay/publisher"
 )
@@ -20,7 +21,9 @@ type parkedTransaction struct {
 	yard    *store.Yard
 	bracket *bracket
 	log     *slog.Logger
-	patient context.Context // ends when the runner is to stop: opening may take long
+	// delivered is told how many events were settled.
+	delivered func(events int)
+	patient   context.Context // ends when the runner is to stop: opening may take long
 
 	fenced   publisher.Transactional // opened by the take-over, not in use yet
 	producer publisher.Transactional
@@ -80,7 +83,7 @@ func (t *parkedTransaction) resolve(ctx context.Context) error {
 			"batch", number, "kafka_batch", verdict.last)
 	case verdict.committed:
 		t.log.Info("the last shipment of parked events was committed in Kafka, settling it", "batch", shipment.Batch)
-		if err := t.yard.Shipped(ctx, shipment); err != nil {
+		if err := t.settle(ctx, shipment); err != nil {
 			return err
 		}
 	}
@@ -148,7 +151,11 @@ func (t *parkedTransaction) settle(ctx context.Context, s *store.Shipment) error
 	if err := fault.At("release-committed"); err != nil {
 		return err
 	}
-	return t.yard.Shipped(context.WithoutCancel(ctx), s)
+	err := t.yard.Shipped(context.WithoutCancel(ctx), s)
+	if err == nil {
+		t.delivered(len(s.Released))
+	}
+	return err
 }
 
 // abandon aborts what is open. The producer may not be used afterwards.
@@ -181,11 +188,9 @@ func (d *dock) publish(ctx context.Context, s *store.Shipment, failure error) (l
 		return nil, err
 	}
 	clean, failure := t.commit(ctx, d)
-	if failure == nil {
-		err = t.settle(ctx, s)
+	if failure == nil && (clean || mutant.On("parked-settle-after-doubt")) {
+		return nil, t.settle(ctx, s)
 	}
-	if failure != nil || !clean {
-		d.close()
-	}
-	return failure, err
+	d.close() // the next producer finds out what became of the shipment, before another is read
+	return failure, nil
 }

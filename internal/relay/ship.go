@@ -85,9 +85,6 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 		if failure, err = r.dock.publish(ctx, &store.Shipment{Released: done}, failure); err != nil {
 			return shipped{}, err
 		}
-		if failure == nil {
-			r.state.delivered.Add(int64(len(done)))
-		}
 		done = nil
 	}
 	if err := r.writeDown(ctx, done, changes); err != nil {

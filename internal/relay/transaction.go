@@ -148,6 +148,11 @@ func (t *transaction) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !clean && !mutant.On("settle-after-doubt") {
+		// The client says committed, and may say so of a transaction whose end Kafka has not written: it is settled
+		// when the progress record has been read.
+		return errRecycle
+	}
 	t.open, t.after, t.previous, t.committedAt = false, t.number, next, time.Now()
 	t.ledger.recycle(taken)
 	t.adapt(full, time.Since(t.began))

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -146,16 +146,38 @@ func ends(ctx context.Context, admin *kadm.Client, topics []string, within time.
 			return all, nil
 		}
 		if time.Now().After(deadline) {
-			var open []string
+			open := kadm.TopicsSet{}
 			for p, end := range all {
 				if stable[p] != end {
-					open = append(open, fmt.Sprintf("%s[%d]", p.topic, p.partition))
+					open.Add(p.topic, p.partition)
 				}
 			}
-			slices.Sort(open)
-			return nil, fmt.Errorf("a transaction is open since %v in %s", within, strings.Join(open, ", "))
+			return nil, fmt.Errorf("a transaction is open since %v in %s", within, whose(ctx, admin, open))
 		}
 	}
+}
+
+// whose says which producers have left a transaction open in these partitions, and what the coordinator knows of it:
+// nothing, when it is one that nobody will end.
+func whose(ctx context.Context, admin *kadm.Client, open kadm.TopicsSet) string {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	var text strings.Builder
+	topics, err := admin.DescribeProducers(ctx, open)
+	for _, p := range topics.SortedProducers() {
+		if p.CurrentTxnStartOffset >= 0 {
+			fmt.Fprintf(&text, "%s[%d] from offset %d on, by producer %d epoch %d (last wrote %v); ", p.Topic, p.Partition,
+				p.CurrentTxnStartOffset, p.ProducerID, p.ProducerEpoch, time.UnixMilli(p.LastTimestamp).UTC())
+		}
+	}
+	transactions, more := admin.DescribeTransactions(ctx)
+	for _, t := range transactions.Sorted() {
+		fmt.Fprintf(&text, "transactional id %q: %s, producer %d epoch %d, %v; ", t.TxnID, t.State, t.ProducerID, t.ProducerEpoch, t.Topics)
+	}
+	if err := errors.Join(err, more); err != nil {
+		fmt.Fprintf(&text, "not all could be asked: %v", err)
+	}
+	return strings.TrimSuffix(text.String(), "; ")
 }
 
 func offsets(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics []string) (map[place]int64, error) {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -34,6 +36,7 @@ type site struct {
 	standby  *postgres.Server // nil: none
 	disk     bool             // postgres has a disk of its own
 	kafka    *kafka.Cluster   // nil: somebody's own
+	kafkaLog *os.File         // gets the nodes' logs when they stop
 	url      string           // the harness's way
 	fleet    *proxy.Fleet
 	ways     []*proxy.TCP // the relays' way to PostgreSQL
@@ -150,8 +153,14 @@ func (s *site) startKafka(ctx context.Context) (err error) {
 	if len(s.brokers) > 0 {
 		return nil
 	}
+	if s.kafkaLog, err = os.Create(filepath.Join(s.Dir, "kafka.log")); err != nil {
+		return fmt.Errorf("make the file of Kafka's log: %w", err)
+	}
 	s.fleet = proxy.NewFleet()
-	s.kafka, err = kafka.Start(ctx, kafka.Options{Nodes: s.Nodes, HeapMB: 384, Advertise: s.fleet.Advertise})
+	s.kafka, err = kafka.Start(ctx, kafka.Options{Nodes: s.Nodes, HeapMB: 384, Advertise: s.fleet.Advertise, Log: s.kafkaLog,
+		JavaFlags: []string{"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+			"-Dorg.slf4j.simpleLogger.log.kafka.coordinator.transaction=info",
+			"-Dorg.slf4j.simpleLogger.log.org.apache.kafka.coordinator.transaction=info"}})
 	if err == nil {
 		s.brokers = s.kafka.Direct()
 	}
@@ -256,6 +265,9 @@ func (s *site) close() {
 	}
 	if s.kafka != nil {
 		s.kafka.Stop()
+	}
+	if s.kafkaLog != nil {
+		_ = s.kafkaLog.Close() // it explains a run, and decides nothing
 	}
 	if s.fleet != nil {
 		s.fleet.Close()
