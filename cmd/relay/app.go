@@ -17,7 +17,6 @@ import (
 	"github.com/outboxrelay/relay/internal/ops"
 	"github.com/outboxrelay/relay/internal/relay"
 	"github.com/outboxrelay/relay/publisher"
-	"github.com/outboxrelay/relay/publisher/librdkafka"
 )
 
 // pingPatience bounds one look whether the brokers are there.
@@ -25,9 +24,6 @@ const pingPatience = 5 * time.Second
 
 // serve opens the parts of the daemon, runs them until stop or ctx ends, and closes them in the opposite order.
 func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) error {
-	if err := notYet(cfg); err != nil {
-		return err
-	}
 	options, err := relayOptions(cfg, log)
 	if err != nil {
 		return err
@@ -44,7 +40,7 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 	if err != nil {
 		return err
 	}
-	log.Info("starting", "version", thisBuild().Version, "librdkafka", librdkafka.Version(), "outbox", cfg.Outbox.Name,
+	log.Info("starting", "version", thisBuild().Version, "client", clientOf(cfg).Name()+" "+clientOf(cfg).Version(), "outbox", cfg.Outbox.Name,
 		"schema", cfg.Outbox.Schema, "http", server.Address())
 	g, ctx := errgroup.WithContext(ctx)
 	ended, end := context.WithCancel(context.Background())
@@ -54,14 +50,6 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 	})
 	g.Go(func() error { return server.Run(ended) })
 	return g.Wait()
-}
-
-// notYet refuses what the configuration may say and this version cannot do, rather than do something else.
-func notYet(cfg *config.Config) error {
-	if cfg.Kafka.Client == config.ClientFranz {
-		return usageError(`kafka.client = "franz-go" is not in this version: use "librdkafka"`)
-	}
-	return nil
 }
 
 // relayOptions says in the relay's words what the configuration says.
@@ -83,7 +71,7 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 		SkipDead:     cfg.Parked.OnDead == config.OnDeadSkip, DeadLetterTopic: cfg.Parked.DeadLetterTopic,
 		Rest: rest, Log: log,
 	}
-	kafka := &kafkaSide{cfg: cfg, limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
+	kafka := &kafkaSide{cfg: cfg, client: clientOf(cfg), limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
 	o.Open, o.Ping = kafka.open, kafka.ping
 	if cfg.Outbox.Delivery == config.ExactlyOnce {
 		kafka.timeout = relay.UnackedTimeout
@@ -117,6 +105,7 @@ func holderName() (string, error) {
 // kafkaSide reads the Kafka configuration anew for each client, so that rotated secrets are picked up.
 type kafkaSide struct {
 	cfg     *config.Config
+	client  publisher.Client
 	limits  func() (int, int64)
 	timeout time.Duration
 	log     *slog.Logger
@@ -139,11 +128,7 @@ func (k *kafkaSide) open(reports publisher.Reports) (publisher.Producer, error) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := librdkafka.Open(c, reports)
-	if err != nil {
-		return nil, err // not p: a nil pointer in an interface is not nil
-	}
-	return p, nil
+	return k.client.Open(c, reports)
 }
 
 func (k *kafkaSide) openTransactional(ctx context.Context, id string, reports publisher.Reports) (publisher.Transactional, error) {
@@ -152,11 +137,7 @@ func (k *kafkaSide) openTransactional(ctx context.Context, id string, reports pu
 		return nil, err
 	}
 	c.TransactionalID, c.TransactionTimeout = id, relay.TransactionTimeout
-	t, err := librdkafka.OpenTransactional(ctx, c, reports)
-	if err != nil {
-		return nil, err // not t: a nil pointer in an interface is not nil
-	}
-	return t, nil
+	return k.client.OpenTransactional(ctx, c, reports)
 }
 
 // lastProgress reads the newest progress record, from a topic that it creates when there is none.
@@ -166,12 +147,12 @@ func (k *kafkaSide) lastProgress(ctx context.Context, key string) ([]byte, error
 		return nil, err
 	}
 	topic := k.cfg.Kafka.ProgressTopic
-	record, err := librdkafka.Last(ctx, c, topic, []byte(key))
+	record, err := k.client.Last(ctx, c, topic, []byte(key))
 	if publisher.Class(err) == publisher.ClassNoTopic {
 		if err := k.createProgress(ctx, c); err != nil {
 			return nil, err
 		}
-		record, err = librdkafka.Last(ctx, c, topic, []byte(key))
+		record, err = k.client.Last(ctx, c, topic, []byte(key))
 	}
 	if err != nil || record == nil {
 		return nil, err
@@ -182,12 +163,12 @@ func (k *kafkaSide) lastProgress(ctx context.Context, key string) ([]byte, error
 // createProgress makes the progress topic with the cluster's own number of replicas. Small segments keep what a
 // take-over has to read small.
 func (k *kafkaSide) createProgress(ctx context.Context, c publisher.Config) error {
-	admin, err := librdkafka.OpenAdmin(c)
+	admin, err := k.client.OpenAdmin(c)
 	if err != nil {
 		return err
 	}
 	defer admin.Close()
-	made, err := admin.CreateTopics(ctx, []librdkafka.TopicSpec{{Name: k.cfg.Kafka.ProgressTopic, Partitions: 8,
+	made, err := admin.CreateTopics(ctx, []publisher.TopicSpec{{Name: k.cfg.Kafka.ProgressTopic, Partitions: 8,
 		Config: map[string]string{"cleanup.policy": "compact", "segment.bytes": "16777216", "min.cleanable.dirty.ratio": "0.1"}}})
 	for _, name := range made {
 		k.log.Info("progress topic created", "topic", name)
@@ -203,7 +184,7 @@ func (k *kafkaSide) ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := librdkafka.Ping(ctx, c); err != nil {
+	if err := k.client.Ping(ctx, c); err != nil {
 		return err
 	}
 	if len(k.cfg.Topics.Create) == 0 || k.created.Load() {
@@ -217,14 +198,14 @@ func (k *kafkaSide) ping(ctx context.Context) error {
 }
 
 func (k *kafkaSide) createTopics(ctx context.Context, c publisher.Config) error {
-	admin, err := librdkafka.OpenAdmin(c)
+	admin, err := k.client.OpenAdmin(c)
 	if err != nil {
 		return err
 	}
 	defer admin.Close()
-	var specs []librdkafka.TopicSpec
+	var specs []publisher.TopicSpec
 	for _, t := range k.cfg.Topics.Create {
-		specs = append(specs, librdkafka.TopicSpec{Name: t.Name, Partitions: t.Partitions,
+		specs = append(specs, publisher.TopicSpec{Name: t.Name, Partitions: t.Partitions,
 			ReplicationFactor: t.ReplicationFactor, Config: t.Config})
 	}
 	made, err := admin.CreateTopics(ctx, specs)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/publisher"
-	"github.com/outboxrelay/relay/publisher/librdkafka"
 )
 
 // Fewer copies than these do not survive the loss of one broker.
@@ -23,11 +22,11 @@ func (c *checkup) checkKafka(ctx context.Context, cfg *config.Config, recent []s
 		c.fail("kafka", err.Error(), "")
 		return
 	}
-	if err := pingKafka(ctx, kafka); err != nil {
+	if err := pingKafka(ctx, cfg, kafka); err != nil {
 		c.fail("kafka", err.Error(), "")
 		return
 	}
-	admin, err := librdkafka.OpenAdmin(kafka)
+	admin, err := clientOf(cfg).OpenAdmin(kafka)
 	if err != nil {
 		c.fail("kafka", err.Error(), "")
 		return
@@ -76,19 +75,19 @@ func (c *checkup) checkTopics(ctx context.Context, cfg *config.Config, acl right
 	}
 }
 
-func (c *checkup) checkTopic(ctx context.Context, cfg *config.Config, acl rightsCheck, t librdkafka.TopicDescription) {
+func (c *checkup) checkTopic(ctx context.Context, cfg *config.Config, acl rightsCheck, t publisher.TopicDescription) {
 	create := slices.IndexFunc(cfg.Topics.Create, func(topic config.CreateTopic) bool { return topic.Name == t.Name })
 	switch {
 	case publisher.Class(t.Err) == publisher.ClassNoTopic && create >= 0:
 		spec := cfg.Topics.Create[create]
-		acl.checkCreation(ctx, "topic", librdkafka.TopicSpec{Name: spec.Name, Partitions: spec.Partitions,
+		acl.checkCreation(ctx, "topic", publisher.TopicSpec{Name: spec.Name, Partitions: spec.Partitions,
 			ReplicationFactor: spec.ReplicationFactor, Config: spec.Config})
 		return
 	case publisher.Class(t.Err) == publisher.ClassNoTopic:
 		c.fail("topic", t.Name+": does not exist; its events are held", "create it, or list it in topics.create")
 		return
 	case publisher.Class(t.Err) == publisher.ClassForbidden:
-		acl.lacks("topic", "its events are held", "topic", t.Name, t.Lacks(librdkafka.OperationWrite, librdkafka.OperationDescribe))
+		acl.lacks("topic", "its events are held", "topic", t.Name, t.Lacks(publisher.OperationWrite, publisher.OperationDescribe))
 		return
 	case t.Err != nil:
 		c.fail("topic", fmt.Sprintf("%s: %s", t.Name, t.Err), "")
@@ -107,7 +106,7 @@ func (c *checkup) checkTopic(ctx context.Context, cfg *config.Config, acl rights
 }
 
 // checkDurability warns of what loses events that Kafka has confirmed: no promise of the relay survives that.
-func (c *checkup) checkDurability(t librdkafka.TopicDescription) {
+func (c *checkup) checkDurability(t publisher.TopicDescription) {
 	if t.ReplicationFactor < safeReplication {
 		c.warn("topic", fmt.Sprintf("%s: replication factor %d; losing a broker can lose delivered events", t.Name, t.ReplicationFactor),
 			fmt.Sprintf("use %d or more in production", safeReplication))

@@ -11,7 +11,6 @@ import (
 	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/internal/relay"
 	"github.com/outboxrelay/relay/publisher"
-	"github.com/outboxrelay/relay/publisher/librdkafka"
 )
 
 // rightsCheck looks whether Kafka's access rules let the relay do its work, and names the rule that is missing.
@@ -19,7 +18,7 @@ type rightsCheck struct {
 	*checkup
 	cfg   *config.Config
 	kafka publisher.Config
-	admin *librdkafka.Admin
+	admin publisher.Admin
 }
 
 // lacks reports operations that are missing on a resource (topic, transactional-id), and how to allow them.
@@ -35,7 +34,7 @@ func (c rightsCheck) lacks(check, so, resource, name string, operations []string
 }
 
 // checkCreation looks whether a topic that is missing could be created.
-func (c rightsCheck) checkCreation(ctx context.Context, check string, spec librdkafka.TopicSpec) {
+func (c rightsCheck) checkCreation(ctx context.Context, check string, spec publisher.TopicSpec) {
 	switch err := c.admin.MayCreate(ctx, spec); {
 	case err == nil:
 		c.ok(check, "%s: does not exist; it is created at start", spec.Name)
@@ -58,7 +57,7 @@ func (c rightsCheck) checkTransactions(ctx context.Context) {
 	if id == "" {
 		id = relay.TransactionalID(c.database, c.cfg.Outbox.Schema, c.cfg.Outbox.Name)
 	}
-	switch err := librdkafka.MayTransact(ctx, c.kafka, id+"-check"); {
+	switch err := clientOf(c.cfg).MayTransact(ctx, c.kafka, id+"-check"); {
 	case err == nil:
 		c.ok(check, "transactional ids that begin with %s may be used", id)
 	case publisher.Class(err) == publisher.ClassUnauthorized:
@@ -79,13 +78,13 @@ func (c rightsCheck) checkProgress(ctx context.Context) {
 		return
 	}
 	t := described[0]
-	wanted := []string{librdkafka.OperationWrite, librdkafka.OperationRead, librdkafka.OperationDescribe}
+	wanted := []string{publisher.OperationWrite, publisher.OperationRead, publisher.OperationDescribe}
 	missing := t.Lacks(wanted...)
 	switch {
 	case len(missing) > 0:
 		c.lacks(check, "exactly_once cannot begin", "topic", name, missing)
 	case publisher.Class(t.Err) == publisher.ClassNoTopic:
-		c.checkCreation(ctx, check, librdkafka.TopicSpec{Name: name})
+		c.checkCreation(ctx, check, publisher.TopicSpec{Name: name})
 	case t.Err != nil:
 		c.fail(check, fmt.Sprintf("%s: %s", name, t.Err), "")
 	case t.ConfigKnown && t.CleanupPolicy != "compact":

@@ -8,7 +8,6 @@ import (
 
 	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/publisher"
-	"github.com/outboxrelay/relay/publisher/librdkafka"
 )
 
 // kafkaConfig is the configuration of Kafka for a command that does one thing. Its client logs warnings only, unless
@@ -27,17 +26,17 @@ func (g *globals) kafkaConfig(cfg *config.Config) (publisher.Config, error) {
 }
 
 // pingKafka makes sure that a broker answers, within a few seconds. The error says what to do.
-func pingKafka(ctx context.Context, cfg publisher.Config) error {
+func pingKafka(ctx context.Context, cfg *config.Config, kafka publisher.Config) error {
 	bounded, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
-	err := librdkafka.Ping(bounded, cfg)
+	err := clientOf(cfg).Ping(bounded, kafka)
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return explainKafka(err, cfg)
+	return explainKafka(err, kafka)
 }
 
 func explainKafka(err error, cfg publisher.Config) error {

@@ -14,11 +14,10 @@ import (
 
 	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/publisher"
-	"github.com/outboxrelay/relay/publisher/librdkafka"
 )
 
 func newTailCommand(g *globals) *cobra.Command {
-	var opts librdkafka.TailOptions
+	var opts publisher.TailOptions
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "tail TOPIC…", Short: "Print records as a consumer sees them",
@@ -48,7 +47,7 @@ null. What is not UTF-8 is in key_base64 or value_base64 instead. A header name 
 			if err != nil {
 				return err
 			}
-			if err := pingKafka(ctx, kafka); err != nil {
+			if err := pingKafka(ctx, cfg, kafka); err != nil {
 				return err
 			}
 			opts.Topics = args
@@ -61,7 +60,7 @@ null. What is not UTF-8 is in key_base64 or value_base64 instead. A header name 
 			if asJSON {
 				each = g.printRecordJSON
 			}
-			err = librdkafka.Tail(ctx, kafka, opts, each)
+			err = clientOf(cfg).Tail(ctx, kafka, opts, each)
 			if errors.Is(err, ctx.Err()) && ctx.Err() != nil {
 				return nil // the user has seen enough
 			}
@@ -78,7 +77,7 @@ null. What is not UTF-8 is in key_base64 or value_base64 instead. A header name 
 }
 
 // printRecord writes topic[partition]@offset, key, headers and value on one line.
-func (g *globals) printRecord(r librdkafka.TailRecord) error {
+func (g *globals) printRecord(r publisher.TailRecord) error {
 	s := g.styleFor(g.stdout)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %s", s.bold(fmt.Sprintf("%s[%d]@%d", r.Topic, r.Partition, r.Offset)),
@@ -121,7 +120,7 @@ type recordReport struct {
 	ValueBase64 string         `json:"value_base64,omitempty"`
 }
 
-func (g *globals) printRecordJSON(r librdkafka.TailRecord) error {
+func (g *globals) printRecordJSON(r publisher.TailRecord) error {
 	report := recordReport{
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UTC(), Headers: headersJSON(r.Headers),
 	}

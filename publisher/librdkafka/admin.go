@@ -21,37 +21,7 @@ type Admin struct {
 	logs   chan struct{} // closed when the last log line was forwarded
 }
 
-// Cluster is what a cluster says of itself.
-type Cluster struct {
-	ID         string
-	Brokers    int
-	Controller int32 // the broker that answers for it; -1 where none is known
-}
-
-// TopicDescription is one topic as `relay check` looks at it. Numbers are 0 and texts empty where the cluster does
-// not let us read the topic's configuration.
-type TopicDescription struct {
-	Name                  string
-	Partitions            int32
-	ReplicationFactor     int // of the partition with the fewest replicas
-	InSyncReplicas        int // of the partition with the fewest in sync
-	MinInSyncReplicas     int
-	UncleanLeaderElection bool
-	MaxMessageBytes       int
-	CleanupPolicy         string
-	ConfigKnown           bool
-	Err                   error // topic trouble: missing, forbidden, …
-
-	rights rights // see Lacks
-}
-
-// TopicSpec is a topic to create. Partitions and ReplicationFactor of 0 take the cluster's default.
-type TopicSpec struct {
-	Name              string
-	Partitions        int
-	ReplicationFactor int
-	Config            map[string]string
-}
+var _ publisher.Admin = (*Admin)(nil)
 
 // OpenAdmin starts a client for questions. It does not wait for the cluster.
 func OpenAdmin(cfg publisher.Config) (*Admin, error) {
@@ -65,7 +35,7 @@ func OpenAdmin(cfg publisher.Config) (*Admin, error) {
 	voice := newVoice(cfg, settings)
 	client, err := kafka.NewAdminClient(&settings)
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka client: %s", voice.clean(err.Error()))
+		return nil, fmt.Errorf("configure the Kafka client: %s", voice.Clean(err.Error()))
 	}
 	a := &Admin{client: client, voice: voice, logs: make(chan struct{})}
 	go func() {
@@ -82,12 +52,12 @@ func (a *Admin) Close() {
 }
 
 // Cluster asks the cluster for its id, brokers and controller.
-func (a *Admin) Cluster(ctx context.Context) (Cluster, error) {
+func (a *Admin) Cluster(ctx context.Context) (publisher.Cluster, error) {
 	d, err := a.client.DescribeCluster(ctx, kafka.SetAdminRequestTimeout(answerWithin))
 	if err != nil {
-		return Cluster{}, fmt.Errorf("ask the cluster about itself: %w", notAnswered(err))
+		return publisher.Cluster{}, fmt.Errorf("ask the cluster about itself: %w", notAnswered(err))
 	}
-	c := Cluster{Brokers: len(d.Nodes), Controller: -1}
+	c := publisher.Cluster{Brokers: len(d.Nodes), Controller: -1}
 	if d.ClusterID != nil {
 		c.ID = *d.ClusterID
 	}
@@ -98,12 +68,12 @@ func (a *Admin) Cluster(ctx context.Context) (Cluster, error) {
 }
 
 // Describe asks for topics, in the order of names. What is wrong with one topic stands in its Err.
-func (a *Admin) Describe(ctx context.Context, names []string) ([]TopicDescription, error) {
-	result := make([]TopicDescription, len(names))
+func (a *Admin) Describe(ctx context.Context, names []string) ([]publisher.TopicDescription, error) {
+	result := make([]publisher.TopicDescription, len(names))
 	var asked []string
 	for i, name := range names {
-		result[i] = TopicDescription{Name: name}
-		if legal(name) {
+		result[i] = publisher.TopicDescription{Name: name}
+		if publisher.LegalTopic(name) {
 			asked = append(asked, name)
 		} else {
 			result[i].Err = publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes")
@@ -124,9 +94,9 @@ func (a *Admin) Describe(ctx context.Context, names []string) ([]TopicDescriptio
 	return result, nil
 }
 
-func (d description) forCheck() TopicDescription {
-	t := TopicDescription{
-		Name: d.name, Partitions: int32(len(d.partitions)), Err: d.err, rights: d.rights,
+func (d description) forCheck() publisher.TopicDescription {
+	t := publisher.TopicDescription{
+		Name: d.name, Partitions: int32(len(d.partitions)), Err: d.err, Rights: d.rights,
 		ConfigKnown: d.config != nil, CleanupPolicy: d.config["cleanup.policy"],
 		UncleanLeaderElection: d.config["unclean.leader.election.enable"] == "true",
 	}
@@ -146,13 +116,13 @@ func (d description) forCheck() TopicDescription {
 // CreateTopics creates those that are missing and leaves the others as they are. It returns when the brokers know the
 // new ones, which takes a moment after the controller has said yes. created are the names that were not there. The
 // error names each topic that could not be created.
-func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) (created []string, err error) {
+func (a *Admin) CreateTopics(ctx context.Context, specs []publisher.TopicSpec) (created []string, err error) {
 	if len(specs) == 0 {
 		return nil, nil
 	}
 	wanted := make([]kafka.TopicSpecification, len(specs))
 	for i, s := range specs {
-		if !legal(s.Name) {
+		if !publisher.LegalTopic(s.Name) {
 			return nil, fmt.Errorf("create topic %q: %w", s.Name,
 				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
 		}
@@ -174,7 +144,7 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) (created []
 		case kafka.ErrTopicAlreadyExists:
 		default:
 			failed = append(failed, fmt.Errorf("create topic %s: %w", r.Topic,
-				asError(r.Error).With(a.voice.clean(r.Error.String()))))
+				asError(r.Error).With(a.voice.Clean(r.Error.String()))))
 		}
 	}
 	return created, errors.Join(append(failed, a.awaitTopics(ctx, created))...)

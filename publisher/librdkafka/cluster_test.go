@@ -142,7 +142,7 @@ func testAdmin(t *testing.T, brokers []string) {
 		t.Fatalf("cluster: %+v, %v", about, err)
 	}
 	name := "admin-" + strings.ToLower(rand.Text())
-	specs := []TopicSpec{
+	specs := []publisher.TopicSpec{
 		{Name: name, Partitions: 3, ReplicationFactor: 1, Config: map[string]string{
 			"cleanup.policy": "compact", "max.message.bytes": "5000", "min.insync.replicas": "1"}},
 		{Name: name + "-default"},
@@ -154,7 +154,7 @@ func testAdmin(t *testing.T, brokers []string) {
 	if created, err = admin.CreateTopics(t.Context(), specs); err != nil || len(created) != 0 {
 		t.Fatalf("create again: %v, %v", created, err)
 	}
-	if _, err = admin.CreateTopics(t.Context(), []TopicSpec{{Name: name + "-bad", Partitions: 1, ReplicationFactor: 9}}); err == nil {
+	if _, err = admin.CreateTopics(t.Context(), []publisher.TopicSpec{{Name: name + "-bad", Partitions: 1, ReplicationFactor: 9}}); err == nil {
 		t.Error("nine replicas on one broker were promised")
 	}
 	found, err := admin.Describe(t.Context(), []string{"missing-" + name, name, "not legal"})
@@ -164,11 +164,11 @@ func testAdmin(t *testing.T, brokers []string) {
 	if publisher.Class(found[0].Err) != publisher.ClassNoTopic || publisher.Class(found[2].Err) != publisher.ClassInvalidTopic {
 		t.Errorf("%+v", found)
 	}
-	want := TopicDescription{
+	want := publisher.TopicDescription{
 		Name: name, Partitions: 3, ReplicationFactor: 1, InSyncReplicas: 1, MinInSyncReplicas: 1,
-		MaxMessageBytes: 5000, CleanupPolicy: "compact", ConfigKnown: true, rights: found[1].rights,
+		MaxMessageBytes: 5000, CleanupPolicy: "compact", ConfigKnown: true, Rights: found[1].Rights,
 	}
-	if missing := found[1].Lacks(OperationRead, OperationWrite, OperationDescribe); missing != nil {
+	if missing := found[1].Lacks(publisher.OperationRead, publisher.OperationWrite, publisher.OperationDescribe); missing != nil {
 		t.Errorf("without access rules, %v is missing", missing)
 	}
 	if found[1] != want {
@@ -187,7 +187,7 @@ func testTail(t *testing.T, brokers []string) {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	if _, err := admin.CreateTopics(t.Context(), []TopicSpec{{Name: name, Partitions: 2, ReplicationFactor: 1}}); err != nil {
+	if _, err := admin.CreateTopics(t.Context(), []publisher.TopicSpec{{Name: name, Partitions: 2, ReplicationFactor: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	p, c := openForTest(t, cfg)
@@ -204,14 +204,14 @@ func testTail(t *testing.T, brokers []string) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	var got []TailRecord
-	keep := func(r TailRecord) error { got = append(got, r); return nil }
-	err = Tail(ctx, cfg, TailOptions{Topics: []string{name}, Limit: 1, Started: func() { send("new") }}, keep)
+	var got []publisher.TailRecord
+	keep := func(r publisher.TailRecord) error { got = append(got, r); return nil }
+	err = Tail(ctx, cfg, publisher.TailOptions{Topics: []string{name}, Limit: 1, Started: func() { send("new") }}, keep)
 	if err != nil || len(got) != 1 || string(got[0].Value) != "new" || got[0].Offset != 1 {
 		t.Fatalf("from now on: %+v, %v", got, err)
 	}
 	got = nil
-	err = Tail(ctx, cfg, TailOptions{Topics: []string{name}, Limit: 2, FromBeginning: true}, keep)
+	err = Tail(ctx, cfg, publisher.TailOptions{Topics: []string{name}, Limit: 2, FromBeginning: true}, keep)
 	if err != nil || len(got) != 2 || string(got[0].Value) != "old" {
 		t.Fatalf("from the beginning: %+v, %v", got, err)
 	}
@@ -221,15 +221,15 @@ func testTail(t *testing.T, brokers []string) {
 		t.Errorf("%+v", r)
 	}
 	enough := errors.New("enough")
-	if err = Tail(ctx, cfg, TailOptions{Topics: []string{name}, FromBeginning: true},
-		func(TailRecord) error { return enough }); !errors.Is(err, enough) {
+	if err = Tail(ctx, cfg, publisher.TailOptions{Topics: []string{name}, FromBeginning: true},
+		func(publisher.TailRecord) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("the receiver's error: %v", err)
 	}
-	if err = Tail(ctx, cfg, TailOptions{Topics: []string{"missing-" + name}}, keep); publisher.Class(err) != publisher.ClassNoTopic {
+	if err = Tail(ctx, cfg, publisher.TailOptions{Topics: []string{"missing-" + name}}, keep); publisher.Class(err) != publisher.ClassNoTopic {
 		t.Errorf("a missing topic: %v", err)
 	}
 	short, stop := context.WithCancel(ctx)
-	if err = Tail(short, cfg, TailOptions{Topics: []string{name}, Started: stop}, keep); !errors.Is(err, context.Canceled) {
+	if err = Tail(short, cfg, publisher.TailOptions{Topics: []string{name}, Started: stop}, keep); !errors.Is(err, context.Canceled) {
 		t.Errorf("ctx over: %v", err)
 	}
 }

@@ -7,19 +7,33 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/lanes"
 )
+
+// answerWithin bounds one question.
+const answerWithin = 5 * time.Second
 
 // description is what the cluster said of one topic.
 type description struct {
 	name       string
 	partitions []kafka.TopicPartitionInfo
 	config     map[string]string // empty where we may not read it
-	rights     rights
+	rights     publisher.Rights
 	err        error
+}
+
+// described is what the watcher of topics wants to know.
+func described(found map[string]description) map[string]lanes.Described {
+	all := make(map[string]lanes.Described, len(found))
+	for name, d := range found {
+		all[name] = lanes.Described{Topic: d.topic(), Err: d.err}
+	}
+	return all
 }
 
 func (d description) topic() publisher.Topic {
@@ -53,7 +67,7 @@ func describe(ctx context.Context, admin *kafka.AdminClient, names []string) (ma
 		switch {
 		case d.Error.Code() != kafka.ErrNoError:
 			one.err = publisher.FromCode(int(d.Error.Code()))
-		case one.rights != 0 && one.rights&mayWrite == 0:
+		case one.rights != 0 && one.rights&publisher.MayWrite == 0:
 			one.err = publisher.FromCode(int(kafka.ErrTopicAuthorizationFailed))
 		case len(d.Partitions) == 0:
 			one.err = publisher.FromCode(int(kafka.ErrLeaderNotAvailable)) // just made
@@ -109,18 +123,4 @@ func notAnswered(err error) error {
 		return publisher.NewError(publisher.ClassTransport, "the brokers do not answer")
 	}
 	return e
-}
-
-// legal is Kafka's rule for topic names. It also keeps zero bytes from becoming the end of a C string.
-func legal(name string) bool {
-	if name == "" || name == "." || name == ".." || len(name) > 249 {
-		return false
-	}
-	for _, c := range []byte(name) {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letter && c != '.' && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
 }

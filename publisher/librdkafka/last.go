@@ -20,7 +20,7 @@ const lookBack = 500
 // Last is the newest committed record of a key, nil when the topic has none. The key's partition is the one that
 // murmur2 gives. It has read the partition up to the end that it had when Last was called, or it fails: "not found" is
 // never "could not read". Transactions of others that are open before that end are waited for, within ctx.
-func Last(ctx context.Context, cfg publisher.Config, topic string, key []byte) (*TailRecord, error) {
+func Last(ctx context.Context, cfg publisher.Config, topic string, key []byte) (*publisher.TailRecord, error) {
 	settings := kafka.ConfigMap{
 		"group.id":                 "relay-last", // the library wants one; it is never joined
 		"enable.auto.commit":       false,
@@ -38,7 +38,7 @@ func Last(ctx context.Context, cfg publisher.Config, topic string, key []byte) (
 	voice := newVoice(cfg, settings)
 	consumer, err := kafka.NewConsumer(&settings)
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka consumer: %s", voice.clean(err.Error()))
+		return nil, fmt.Errorf("configure the Kafka consumer: %s", voice.Clean(err.Error()))
 	}
 	logged := make(chan struct{})
 	go func() {
@@ -104,7 +104,7 @@ func (l *lastReader) bound(ctx context.Context, admin *kafka.AdminClient, which 
 	return 0, fmt.Errorf("ask for the end of topic %s: no answer", *l.where.Topic)
 }
 
-func (l *lastReader) find(ctx context.Context) (*TailRecord, error) {
+func (l *lastReader) find(ctx context.Context) (*publisher.TailRecord, error) {
 	for distance := int64(lookBack); ; distance *= 16 {
 		from := max(l.start, l.end-distance)
 		found, err := l.read(ctx, from)
@@ -115,7 +115,7 @@ func (l *lastReader) find(ctx context.Context) (*TailRecord, error) {
 }
 
 // read looks at everything from an offset up to the end.
-func (l *lastReader) read(ctx context.Context, from int64) (last *TailRecord, err error) {
+func (l *lastReader) read(ctx context.Context, from int64) (last *publisher.TailRecord, err error) {
 	if from >= l.end {
 		return nil, nil
 	}
@@ -142,7 +142,7 @@ func (l *lastReader) read(ctx context.Context, from int64) (last *TailRecord, er
 				return last, nil
 			}
 		case kafka.Error:
-			if err := asError(e).With(l.voice.clean(e.String())); e.IsFatal() ||
+			if err := asError(e).With(l.voice.Clean(e.String())); e.IsFatal() ||
 				err.Class() == publisher.ClassAuthentication || publisher.TopicTrouble(err) {
 				return nil, fmt.Errorf("read topic %s: %w", *at.Topic, err)
 			}

@@ -33,7 +33,7 @@ func Ping(ctx context.Context, cfg publisher.Config) error {
 	voice := newVoice(cfg, settings)
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
-		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+plainly(voice.clean(err.Error())))
+		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+plainly(voice.Clean(err.Error())))
 	}
 	defer client.Close()
 
@@ -79,7 +79,7 @@ func usable(cfg publisher.Config) error {
 	voice := newVoice(cfg, settings)
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
-		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+plainly(voice.clean(err.Error())))
+		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+plainly(voice.Clean(err.Error())))
 	}
 	client.Close()
 	return nil
@@ -91,7 +91,7 @@ func worse(last *publisher.Error, event kafka.Event, voice *voice) *publisher.Er
 	if !ok || e.Code() == kafka.ErrAllBrokersDown && last.Code() != 0 {
 		return last
 	}
-	text := plainly(voice.clean(e.String()))
+	text := plainly(voice.Clean(e.String()))
 	if strings.Contains(text, noToken) {
 		return publisher.NewError(publisher.ClassAuthentication, "there is no token to log in with: kafka.sasl.token_url refuses: "+
 			strings.TrimPrefix(text, noToken))

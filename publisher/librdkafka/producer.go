@@ -13,10 +13,14 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/lanes"
 )
 
 // closePatience bounds the wait for the reports of purged records. They come within milliseconds.
 const closePatience = 5 * time.Second
+
+// learnWithin bounds librdkafka's own question about a topic, which cannot be cut.
+const learnWithin = time.Second
 
 // Producer is a publisher.Producer on librdkafka. Open makes one.
 type Producer struct {
@@ -24,27 +28,13 @@ type Producer struct {
 	reports publisher.Reports
 	log     *slog.Logger
 	voice   *voice
-	topics  *topics
-
-	started    time.Time
-	ageStep    time.Duration
-	compressed bool
-	batchSize  int
+	topics  *lanes.Topics
+	lanes   *lanes.Lanes
+	stats   statistics
 
 	// Owned by the goroutine that calls Send.
 	message kafka.Message
 	headers []kafka.Header
-	sending map[string]*sending
-	last    *sending // the topic of the record before: the usual case
-
-	lanes sync.Map // laneKey → *lane; written by Send, read by the reader
-
-	stats    statistics
-	inFlight atomic.Int64
-	// waiting is set by Send before it looks at a condition for the last time; the reader then rings after each
-	// change. Both are sequentially consistent, so no ring is lost.
-	waiting atomic.Bool
-	ring    chan struct{}
 
 	mu   sync.Mutex // held over "not dead, so produce", and over dying
 	err  error
@@ -76,52 +66,54 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	}
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka producer: %s", voice.clean(err.Error()))
+		return nil, fmt.Errorf("configure the Kafka producer: %s", voice.Clean(err.Error()))
 	}
 	p := &Producer{
 		client: client, reports: reports, log: cfg.Log, voice: voice,
-		started: time.Now(), ageStep: cfg.MessageTimeout / stepsPerTimeout, compressed: cfg.Compression != "none", batchSize: batchSize,
-		sending: map[string]*sending{},
-		ring:    make(chan struct{}, 1),
 		dead:    make(chan struct{}),
 		drained: make(chan struct{}),
 	}
-	p.topics, err = watchTopics(client, cfg.Log)
+	admin, err := kafka.NewAdminClientFromProducer(client)
 	if err != nil {
 		client.Close()
-		return nil, err
+		return nil, fmt.Errorf("ask about topics: %w", err)
 	}
+	p.topics = lanes.WatchTopics(func(ctx context.Context, names []string) (map[string]lanes.Described, error) {
+		found, err := describe(ctx, admin, names)
+		return described(found), err
+	}, p.learn)
+	p.lanes = lanes.New(lanes.Options{Topics: p.topics, Dead: p.dead, Err: p.Err, Compressed: cfg.Compression != "none",
+		Window: batchSize, Timeout: cfg.MessageTimeout, Log: cfg.Log})
 	p.readers.Go(p.read)
-	p.readers.Go(func() { p.watchDeadlines(cfg.MessageTimeout) })
+	p.readers.Go(func() {
+		p.lanes.WatchDeadlines(func() {
+			p.die(publisher.NewError(publisher.ClassTimedOut, "no ack within the message timeout"))
+		})
+	})
 	p.readers.Go(func() { voice.follow(client.Logs()) }) // returns at once where lines are not wanted
 	return p, nil
 }
 
 // Send hands one record over; see publisher.Producer. For one goroutine.
 func (p *Producer) Send(ctx context.Context, r *publisher.Record, tag any) error {
-	s, err := p.topicOf(ctx, r.Topic)
+	l, err := p.lanes.Enter(ctx, r)
 	if err != nil {
 		return err
 	}
-	if err := s.accepts(r, p.compressed); err != nil {
-		return err
-	}
-	partition := r.Partition
-	if partition == publisher.AnyPartition {
-		partition = s.pick(r.Key)
-	}
-	l := s.lanes[partition]
-	if err := p.enter(ctx, l, s, r); err != nil {
-		return err
-	}
-	return p.produce(s, l, r, partition, tag)
+	return p.produce(l, r, tag)
+}
+
+// learn makes librdkafka ask for itself, and says whether it did.
+func (p *Producer) learn(topic string) bool {
+	_, err := p.client.GetMetadata(&topic, false, int(learnWithin/time.Millisecond))
+	return err == nil
 }
 
 // produce gives the record to librdkafka, which copies it.
-func (p *Producer) produce(s *sending, l *lane, r *publisher.Record, partition int32, tag any) error {
+func (p *Producer) produce(l *lanes.Lane, r *publisher.Record, tag any) error {
 	m := &p.message
-	m.TopicPartition.Topic = &s.name
-	m.TopicPartition.Partition = partition
+	m.TopicPartition.Topic = l.Topic()
+	m.TopicPartition.Partition = l.Partition()
 	m.Key, m.Value, m.Timestamp, m.Opaque = r.Key, r.Value, r.Timestamp, tag
 	p.headers = p.headers[:0]
 	for i := range r.Headers {
@@ -129,11 +121,7 @@ func (p *Producer) produce(s *sending, l *lane, r *publisher.Record, partition i
 	}
 	m.Headers = p.headers
 
-	// Counted before, because the report can be faster than the return of Produce.
-	p.inFlight.Add(1)
-	s.unacked.Add(1)
-	l.ages.note(l.sent.Load(), time.Since(p.started), p.ageStep)
-	l.sent.Add(1)
+	p.lanes.Sent(l)
 	p.mu.Lock()
 	err := p.err
 	if err == nil {
@@ -143,9 +131,7 @@ func (p *Producer) produce(s *sending, l *lane, r *publisher.Record, partition i
 	if err == nil {
 		return nil
 	}
-	l.sent.Add(-1)
-	s.unacked.Add(-1)
-	p.leave()
+	p.leave(p.lanes.Withdrawn(l))
 	return p.refused(err)
 }
 
@@ -161,11 +147,11 @@ func (p *Producer) refused(err error) error {
 
 // Topic is what the cluster says of a topic; see publisher.Producer.
 func (p *Producer) Topic(ctx context.Context, name string) (publisher.Topic, error) {
-	return p.topics.ask(ctx, name, p.dead)
+	return p.topics.Ask(ctx, name, p.dead)
 }
 
 // InFlight is the number of records sent and not yet reported.
-func (p *Producer) InFlight() int { return int(p.inFlight.Load()) }
+func (p *Producer) InFlight() int { return p.lanes.InFlight() }
 
 // Dead is closed when the producer can send no more.
 func (p *Producer) Dead() <-chan struct{} { return p.dead }
@@ -198,7 +184,7 @@ func (p *Producer) Close() {
 	p.closeOnce.Do(func() {
 		p.die(publisher.NewError(publisher.ClassClosed, "the producer was closed"))
 		p.closing.Store(true)
-		if p.inFlight.Load() == 0 {
+		if p.lanes.InFlight() == 0 {
 			p.drainOnce.Do(func() { close(p.drained) })
 		} else if err := p.client.Purge(kafka.PurgeQueue | kafka.PurgeInFlight); err != nil {
 			p.log.Warn("purge of the kafka producer did not work", "error", err)
@@ -208,7 +194,7 @@ func (p *Producer) Close() {
 		case <-time.After(closePatience):
 			p.log.Warn("records stay without a report", "records", p.InFlight(), "waited", closePatience)
 		}
-		p.topics.stop()
+		p.topics.Stop()
 		p.mu.Lock()
 		p.client.Close()
 		p.mu.Unlock()

@@ -10,25 +10,17 @@ import (
 
 	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/lanes"
 )
-
-// reported is where a report is booked.
-type reported struct {
-	lane  *lane
-	topic *sending
-}
 
 // read takes librdkafka's events until the client is closed. It is the only caller of Reports.
 func (p *Producer) read() {
-	var at laneKey // the lane of the report before: reports of one batch come together
-	var to reported
+	var to *lanes.Lane // that of the report before: reports of one batch come together
 	for event := range p.client.Events() {
 		switch e := event.(type) {
 		case *kafka.Message:
-			if key := (laneKey{*e.TopicPartition.Topic, e.TopicPartition.Partition}); key != at {
-				at = key
-				found, _ := p.lanes.Load(key)
-				to = found.(reported)
+			if to == nil || to.Partition() != e.TopicPartition.Partition || *to.Topic() != *e.TopicPartition.Topic {
+				to = p.lanes.Of(*e.TopicPartition.Topic, e.TopicPartition.Partition)
 			}
 			p.report(e, to)
 		case kafka.Error:
@@ -40,21 +32,18 @@ func (p *Producer) read() {
 }
 
 // report books the outcome of one record and passes it on.
-func (p *Producer) report(m *kafka.Message, to reported) {
+func (p *Producer) report(m *kafka.Message, to *lanes.Lane) {
 	err := outcome(m)
-	if err == nil {
-		to.lane.open.Store(true)
-	} else {
+	if err != nil {
 		p.die(err) // first, so that nothing is handed over between
 	}
-	to.lane.done.Add(1)
-	to.topic.unacked.Add(-1)
+	p.lanes.Reported(to, err == nil)
 	if err == nil {
 		p.reports.Acked(m.Opaque, m.TopicPartition.Partition, int64(m.TopicPartition.Offset))
 	} else {
 		p.reports.Failed(m.Opaque, err)
 	}
-	p.leave()
+	p.leave(p.lanes.Left(to))
 }
 
 // outcome is nil for a record that Kafka stored and said where.
@@ -69,22 +58,16 @@ func outcome(m *kafka.Message) *publisher.Error {
 	return nil
 }
 
-// leave counts a record out and wakes who waits for that.
-func (p *Producer) leave() {
-	if p.inFlight.Add(-1) == 0 && p.closing.Load() {
+// leave tells Close when the last report has come.
+func (p *Producer) leave(left int64) {
+	if left == 0 && p.closing.Load() {
 		p.drainOnce.Do(func() { close(p.drained) })
-	}
-	if p.waiting.Load() {
-		select {
-		case p.ring <- struct{}{}:
-		default:
-		}
 	}
 }
 
 // trouble is an error of the client as a whole.
 func (p *Producer) trouble(e kafka.Error) {
-	err := asError(e).With(p.voice.clean(e.String()))
+	err := asError(e).With(p.voice.Clean(e.String()))
 	if e.IsFatal() || publisher.Fatal(err) {
 		if p.Err() != nil {
 			return // it follows from what ended the producer: dropping records breaks librdkafka's gapless guarantee
@@ -93,7 +76,7 @@ func (p *Producer) trouble(e kafka.Error) {
 		p.die(err)
 		return
 	}
-	p.voice.say(slog.LevelWarn, err.Class(), "kafka client has trouble and tries again", "class", err.Class(),
+	p.voice.Say(slog.LevelWarn, err.Class(), "kafka client has trouble and tries again", "class", err.Class(),
 		"error", err.Error())
 }
 

@@ -12,52 +12,22 @@ import (
 	"github.com/outboxrelay/relay/publisher"
 )
 
-// rights are the operations on a topic that we are allowed; 0 when the cluster did not say.
-type rights uint8
-
-const (
-	disclosed rights = 1 << iota // the cluster said what we may
-	mayRead
-	mayWrite
-	mayDescribe
-)
-
-// Operations on a topic, by Kafka's names.
-const (
-	OperationRead     = "Read"
-	OperationWrite    = "Write"
-	OperationDescribe = "Describe"
-)
-
-// Lacks gives those of the operations that we may not do with the topic. Where the cluster does not say what we may
-// (before Kafka 2.3), nothing is missing; where it does not let us see the topic, everything is.
-func (t TopicDescription) Lacks(operations ...string) (missing []string) {
-	unseen := t.rights == 0 && publisher.Class(t.Err) == publisher.ClassForbidden
-	for _, wanted := range operations {
-		bit := map[string]rights{OperationRead: mayRead, OperationWrite: mayWrite, OperationDescribe: mayDescribe}[wanted]
-		if unseen || t.rights != 0 && t.rights&bit == 0 {
-			missing = append(missing, wanted)
-		}
-	}
-	return missing
-}
-
 // rightsOf reads what the cluster said; nil when it did not.
-func rightsOf(operations []kafka.ACLOperation) rights {
+func rightsOf(operations []kafka.ACLOperation) publisher.Rights {
 	if operations == nil {
 		return 0
 	}
-	r := disclosed
+	r := publisher.RightsDisclosed
 	for _, o := range operations {
 		switch o {
 		case kafka.ACLOperationAll:
-			r |= mayRead | mayWrite | mayDescribe
+			r |= publisher.MayRead | publisher.MayWrite | publisher.MayDescribe
 		case kafka.ACLOperationRead:
-			r |= mayRead
+			r |= publisher.MayRead
 		case kafka.ACLOperationWrite:
-			r |= mayWrite
+			r |= publisher.MayWrite
 		case kafka.ACLOperationDescribe:
-			r |= mayDescribe
+			r |= publisher.MayDescribe
 		}
 	}
 	return r
@@ -65,7 +35,7 @@ func rightsOf(operations []kafka.ACLOperation) rights {
 
 // MayCreate asks whether a topic could be created, and creates nothing. publisher.Class of the error is forbidden where
 // the right is missing.
-func (a *Admin) MayCreate(ctx context.Context, spec TopicSpec) error {
+func (a *Admin) MayCreate(ctx context.Context, spec publisher.TopicSpec) error {
 	results, err := a.client.CreateTopics(ctx, []kafka.TopicSpecification{{
 		Topic: spec.Name, NumPartitions: orDefault(spec.Partitions), ReplicationFactor: orDefault(spec.ReplicationFactor),
 		Config: spec.Config,
@@ -75,7 +45,7 @@ func (a *Admin) MayCreate(ctx context.Context, spec TopicSpec) error {
 	}
 	for _, r := range results {
 		if code := r.Error.Code(); code != kafka.ErrNoError && code != kafka.ErrTopicAlreadyExists {
-			return asError(r.Error).With(a.voice.clean(r.Error.String()))
+			return asError(r.Error).With(a.voice.Clean(r.Error.String()))
 		}
 	}
 	return nil
@@ -92,7 +62,7 @@ func MayTransact(ctx context.Context, cfg publisher.Config, id string) error {
 	voice := newVoice(cfg, settings)
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
-		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+voice.clean(err.Error()))
+		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+voice.Clean(err.Error()))
 	}
 	logged := make(chan struct{})
 	go func() {
@@ -108,7 +78,7 @@ func MayTransact(ctx context.Context, cfg publisher.Config, id string) error {
 	if err := client.InitTransactions(ctx); err != nil {
 		var theirs kafka.Error
 		if errors.As(err, &theirs) {
-			return asError(theirs).With(plainly(voice.clean(theirs.String())))
+			return asError(theirs).With(plainly(voice.Clean(theirs.String())))
 		}
 		return fmt.Errorf("use the transactional id %s: %w", id, err)
 	}

@@ -90,7 +90,7 @@ func TestSecuritySettings_MapTLSAndSASL(t *testing.T) {
 			t.Errorf("%s = %v, want %v", name, m[name], want)
 		}
 	}
-	if got := newVoice(cfg, m).clean("token s3cret, key hidden"); got != "token [secret], key [secret]" {
+	if got := newVoice(cfg, m).Clean("token s3cret, key hidden"); got != "token [secret], key [secret]" {
 		t.Errorf("a secret stays in a text: %s", got)
 	}
 	cfg.SASL.Mechanism = "GSSAPI"
@@ -102,23 +102,6 @@ func TestSecuritySettings_MapTLSAndSASL(t *testing.T) {
 func TestVersion_IsNewEnough(t *testing.T) {
 	if err := checkVersion(); err != nil || Version() == "" {
 		t.Errorf("librdkafka %q: %v", Version(), err)
-	}
-}
-
-func TestVoice_SaysAnEqualLineOnceAMinute(t *testing.T) {
-	v := newVoice(contract.Config(t, nil), nil)
-	begin := time.Now()
-	for i, want := range []struct {
-		after time.Duration
-		held  int
-		ok    bool
-	}{{0, 0, true}, {time.Second, 0, false}, {59 * time.Second, 0, false}, {61 * time.Second, 2, true}, {62 * time.Second, 0, false}} {
-		if held, ok := v.mayspeak("FAIL broker gone", begin.Add(want.after)); held != want.held || ok != want.ok {
-			t.Errorf("line %d: held %d, spoken %t; want %d, %t", i, held, ok, want.held, want.ok)
-		}
-	}
-	if strings.Map(dropDigits, "after 12ms in state UP") != "after ms in state UP" {
-		t.Error("numbers make lines differ")
 	}
 }
 

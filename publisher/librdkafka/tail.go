@@ -15,29 +15,10 @@ import (
 // tailStep bounds how long Tail notices that ctx is over.
 const tailStep = 100 * time.Millisecond
 
-// TailOptions say what to read.
-type TailOptions struct {
-	Topics        []string
-	FromBeginning bool   // else what comes after Started
-	Limit         int    // records; 0 is no limit
-	Started       func() // called once, when the positions are fixed; may be nil
-}
-
-// TailRecord is one record as a consumer sees it. Its slices belong to the receiver; nil is null.
-type TailRecord struct {
-	Topic     string
-	Partition int32
-	Offset    int64
-	Timestamp time.Time
-	Key       []byte
-	Value     []byte
-	Headers   []publisher.Header
-}
-
 // Tail reads topics without a consumer group, committed records only, and gives each to the function, in order
 // within a partition. It ends with nil at the limit, else with the function's error, with ctx's, or with what makes
 // reading impossible. Brokers that go away are waited for.
-func Tail(ctx context.Context, cfg publisher.Config, opts TailOptions, each func(TailRecord) error) error {
+func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions, each func(publisher.TailRecord) error) error {
 	settings := kafka.ConfigMap{
 		"group.id":                 "relay-tail", // the library wants one; it is never joined
 		"enable.auto.commit":       false,
@@ -52,7 +33,7 @@ func Tail(ctx context.Context, cfg publisher.Config, opts TailOptions, each func
 	voice := newVoice(cfg, settings)
 	consumer, err := kafka.NewConsumer(&settings)
 	if err != nil {
-		return fmt.Errorf("configure the Kafka consumer: %s", voice.clean(err.Error()))
+		return fmt.Errorf("configure the Kafka consumer: %s", voice.Clean(err.Error()))
 	}
 	logged := make(chan struct{})
 	go func() {
@@ -78,7 +59,7 @@ func Tail(ctx context.Context, cfg publisher.Config, opts TailOptions, each func
 }
 
 // follow reads until the limit.
-func follow(ctx context.Context, consumer *kafka.Consumer, limit int, voice *voice, each func(TailRecord) error) error {
+func follow(ctx context.Context, consumer *kafka.Consumer, limit int, voice *voice, each func(publisher.TailRecord) error) error {
 	for n := 0; limit == 0 || n < limit; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -93,7 +74,7 @@ func follow(ctx context.Context, consumer *kafka.Consumer, limit int, voice *voi
 			}
 			n++
 		case kafka.Error:
-			if err := asError(e).With(voice.clean(e.String())); e.IsFatal() ||
+			if err := asError(e).With(voice.Clean(e.String())); e.IsFatal() ||
 				err.Class() == publisher.ClassAuthentication || publisher.TopicTrouble(err) {
 				return fmt.Errorf("read: %w", err)
 			}
@@ -103,13 +84,13 @@ func follow(ctx context.Context, consumer *kafka.Consumer, limit int, voice *voi
 }
 
 // startAt are all partitions of the topics with the offsets to begin at.
-func startAt(ctx context.Context, consumer *kafka.Consumer, opts TailOptions) ([]kafka.TopicPartition, error) {
+func startAt(ctx context.Context, consumer *kafka.Consumer, opts publisher.TailOptions) ([]kafka.TopicPartition, error) {
 	admin, err := kafka.NewAdminClientFromConsumer(consumer)
 	if err != nil {
 		return nil, fmt.Errorf("read %v: %w", opts.Topics, err)
 	}
 	for _, name := range opts.Topics {
-		if !legal(name) {
+		if !publisher.LegalTopic(name) {
 			return nil, fmt.Errorf("read topic %q: %w", name,
 				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
 		}
@@ -147,8 +128,8 @@ func startAt(ctx context.Context, consumer *kafka.Consumer, opts TailOptions) ([
 	return positions, nil
 }
 
-func tailRecord(m *kafka.Message) TailRecord {
-	r := TailRecord{
+func tailRecord(m *kafka.Message) publisher.TailRecord {
+	r := publisher.TailRecord{
 		Topic: *m.TopicPartition.Topic, Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset),
 		Timestamp: m.Timestamp, Key: m.Key, Value: m.Value,
 	}

@@ -107,7 +107,7 @@ func (t *Transactions) patiently(ctx context.Context, what string, call func(con
 		case errors.As(err, &theirs) && theirs.IsRetriable() && ctx.Err() == nil && t.Err() == nil:
 			continue
 		}
-		why := asError(err).With(t.voice.clean(err.Error()))
+		why := asError(err).With(t.voice.Clean(err.Error()))
 		if publisher.Fatal(why) {
 			t.die(why)
 		}

@@ -1,13 +1,10 @@
-//go:build cgo
-
-package librdkafka
+package lanes
 
 import (
 	"sync"
 	"time"
 
 	"github.com/outboxrelay/relay/internal/mutant"
-	"github.com/outboxrelay/relay/publisher"
 )
 
 // stepsPerTimeout is how finely the age of records is known: to a fiftieth of the message timeout.
@@ -48,28 +45,31 @@ func (a *ages) oldest(done int64) time.Duration {
 	return a.marks[0].at
 }
 
-// watchDeadlines ends the producer shortly before librdkafka would time a record out.
+// WatchDeadlines calls tooOld when a record has been under way for nearly the timeout, before the client itself would
+// give it up. It returns when the producer is dead.
 //
-// librdkafka gives up single records, in the order of their age, and goes on with the younger ones:
+// Clients give up single records, in the order of their age, and go on with the younger ones:
 //
 //	record 1 times out → brokers come back → record 2, a second younger, is stored → we hear of record 1
 //
 // and the resend of record 1 lies behind record 2. To hear sooner is no cure; all have to be dropped at once, before
-// the first one is. librdkafka's own timeout stays: it is what holds while this whole process is frozen.
-func (p *Producer) watchDeadlines(timeout time.Duration) {
+// the first one is. The client's own timeout, where it has one, stays: it is what holds while this whole process is
+// frozen.
+func (p *Lanes) WatchDeadlines(tooOld func()) {
+	timeout := p.Timeout
 	step := timeout / stepsPerTimeout
 	look := time.NewTimer(0)
 	defer look.Stop()
 	for {
 		select {
-		case <-p.dead:
+		case <-p.Dead:
 			return
 		case <-look.C:
 		}
 		// An age is known up to a step too old, and looked at up to a step too late: between 94 and 98 percent.
 		oldest := p.oldestAge()
 		if oldest > timeout-2*step && !mutant.On("no-common-deadline") {
-			p.die(publisher.NewError(publisher.ClassTimedOut, "no ack within the message timeout"))
+			tooOld()
 		}
 		// No record can be too old sooner, not even one that is sent now. A relay at rest should rest.
 		look.Reset(max(step, timeout-2*step-oldest))
@@ -77,11 +77,11 @@ func (p *Producer) watchDeadlines(timeout time.Duration) {
 }
 
 // oldestAge is the age of the oldest record without a report, 0 where there is none.
-func (p *Producer) oldestAge() time.Duration {
+func (p *Lanes) oldestAge() time.Duration {
 	now := time.Since(p.started)
 	var oldest time.Duration
 	p.lanes.Range(func(_, value any) bool {
-		l := value.(reported).lane
+		l := value.(*Lane)
 		if done := l.done.Load(); done < l.sent.Load() {
 			oldest = max(oldest, now-l.ages.oldest(done))
 		}

@@ -1,17 +1,11 @@
-//go:build cgo
-
-package librdkafka
+package lanes
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/outboxrelay/relay/publisher"
 )
@@ -23,13 +17,22 @@ const (
 	troubleFor = 4 * time.Second
 	// againAfter is the pause after a question the cluster did not answer.
 	againAfter = time.Second
-	// answerWithin bounds one question.
-	answerWithin = 5 * time.Second
-	// learnWithin bounds librdkafka's own question, which cannot be cut.
-	learnWithin = time.Second
 	// forgotten is when a topic that nobody asks for and nobody sends to is no longer watched.
 	forgotten = 10 * time.Minute
 )
+
+// Described is what the cluster said of one topic. An Err that is not topic trouble means that it could not say.
+type Described struct {
+	Topic publisher.Topic
+	Err   error
+}
+
+// Describe asks the cluster about topics; the error says that it could not be asked. It bounds its own time.
+type Describe func(ctx context.Context, names []string) (map[string]Described, error)
+
+// Learn makes a client ask for a topic that it may believe to be missing, or to have fewer partitions; it says whether
+// the client knows now.
+type Learn func(name string) bool
 
 // answer is what the cluster said of a topic. Immutable.
 type answer struct {
@@ -57,12 +60,11 @@ type topic struct {
 	sentTo bool          // Send holds it: it stays
 }
 
-// topics asks the cluster about topics and keeps the answers fresh. One goroutine asks; all names that are due go
-// into one question.
-type topics struct {
-	client *kafka.Producer
-	admin  *kafka.AdminClient
-	log    *slog.Logger
+// Topics asks the cluster about topics and keeps the answers fresh. One goroutine asks; all names that are due go
+// into one question. Safe from many goroutines.
+type Topics struct {
+	describe Describe
+	learn    Learn
 
 	mu    sync.Mutex
 	names map[string]*topic
@@ -72,28 +74,26 @@ type topics struct {
 	done   chan struct{}
 }
 
-func watchTopics(client *kafka.Producer, log *slog.Logger) (*topics, error) {
-	admin, err := kafka.NewAdminClientFromProducer(client)
-	if err != nil {
-		return nil, fmt.Errorf("ask about topics: %w", err)
-	}
+// WatchTopics begins to watch. Stop ends it.
+func WatchTopics(describe Describe, learn Learn) *Topics {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &topics{
-		client: client, admin: admin, log: log,
+	t := &Topics{
+		describe: describe, learn: learn,
 		names: map[string]*topic{}, bell: make(chan struct{}, 1),
 		cancel: cancel, done: make(chan struct{}),
 	}
 	go t.watch(ctx)
-	return t, nil
+	return t
 }
 
-func (t *topics) stop() {
+// Stop returns when nothing is asked any more.
+func (t *Topics) Stop() {
 	t.cancel()
 	<-t.done
 }
 
 // keep is the watched topic, from now on for good; the caller has just asked for it.
-func (t *topics) keep(name string) *topic {
+func (t *Topics) keep(name string) *topic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.names[name]
@@ -101,9 +101,9 @@ func (t *topics) keep(name string) *topic {
 	return n
 }
 
-// ask answers from what is known, and waits for the first answer about a name.
-func (t *topics) ask(ctx context.Context, name string, dead <-chan struct{}) (publisher.Topic, error) {
-	if !legal(name) {
+// Ask answers from what is known, and waits for the first answer about a name, or for dead.
+func (t *Topics) Ask(ctx context.Context, name string, dead <-chan struct{}) (publisher.Topic, error) {
+	if !publisher.LegalTopic(name) {
 		return publisher.Topic{}, publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes")
 	}
 	t.mu.Lock()
@@ -140,14 +140,30 @@ func (t *topics) ask(ctx context.Context, name string, dead <-chan struct{}) (pu
 	return publisher.Topic{}, n.doubt
 }
 
-func (t *topics) wake() {
+// Again has the cluster asked about a topic now, however fresh the answer is.
+func (t *Topics) Again(name string) {
+	t.mu.Lock()
+	n := t.names[name]
+	t.mu.Unlock()
+	if n == nil {
+		return
+	}
+	if known := n.latest.Load(); known != nil {
+		old := *known
+		old.at = time.Time{}
+		n.latest.CompareAndSwap(known, &old)
+	}
+	t.wake()
+}
+
+func (t *Topics) wake() {
 	select {
 	case t.bell <- struct{}{}:
 	default:
 	}
 }
 
-func (t *topics) watch(ctx context.Context) {
+func (t *Topics) watch(ctx context.Context) {
 	defer close(t.done)
 	tick := time.NewTicker(againAfter)
 	defer tick.Stop()
@@ -165,7 +181,7 @@ func (t *topics) watch(ctx context.Context) {
 }
 
 // due are the topics to ask for now.
-func (t *topics) due(now time.Time) []*topic {
+func (t *Topics) due(now time.Time) []*topic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var due []*topic
@@ -182,12 +198,12 @@ func (t *topics) due(now time.Time) []*topic {
 }
 
 // renew asks for the topics. What has no answer keeps the one it had.
-func (t *topics) renew(ctx context.Context, due []*topic) {
+func (t *Topics) renew(ctx context.Context, due []*topic) {
 	names := make([]string, len(due))
 	for i, n := range due {
 		names[i] = n.name
 	}
-	described, err := describe(ctx, t.admin, names)
+	described, err := t.describe(ctx, names)
 	now := time.Now()
 	for _, n := range due {
 		d := described[n.name]
@@ -195,10 +211,10 @@ func (t *topics) renew(ctx context.Context, due []*topic) {
 		switch before := n.latest.Load(); {
 		case err != nil:
 			doubt = err
-		case d.err != nil && !publisher.TopicTrouble(d.err):
-			doubt = d.err
+		case d.Err != nil && !publisher.TopicTrouble(d.Err):
+			doubt = d.Err
 		default:
-			a := &answer{topic: d.topic(), err: d.err, at: now}
+			a := &answer{topic: d.Topic, err: d.Err, at: now}
 			if changed(before, a) && !t.learn(n.name) {
 				continue // asked again after a second
 			}
@@ -214,15 +230,9 @@ func (t *topics) renew(ctx context.Context, due []*topic) {
 	}
 }
 
-// changed says whether librdkafka may still believe something else: that the topic is not there, or has fewer
-// partitions. It renews what it knows each five minutes only, and until then refuses what it does not know.
+// changed says whether the client may still believe something else: that the topic is not there, or has fewer
+// partitions. librdkafka renews what it knows each five minutes only, and until then refuses what it does not know.
 func changed(before, now *answer) bool {
 	return before != nil && now.err == nil &&
 		(before.err != nil || before.topic.Partitions != now.topic.Partitions)
-}
-
-// learn makes librdkafka ask for itself, and says whether it did.
-func (t *topics) learn(name string) bool {
-	_, err := t.client.GetMetadata(&name, false, int(learnWithin/time.Millisecond))
-	return err == nil
 }
