@@ -89,6 +89,7 @@ func (p *Lanes) Reported(l *Lane, acked bool) {
 		l.open.Store(true)
 	}
 	l.done.Add(1)
+	p.rouse()
 }
 
 // Left says that a reported record is no longer in flight, wakes who waits for that, and returns how many are.
@@ -97,13 +98,17 @@ func (p *Lanes) Left(l *Lane) int64 { return p.leave(l) }
 func (p *Lanes) leave(l *Lane) int64 {
 	l.topic.unacked.Add(-1)
 	left := p.inFlight.Add(-1)
+	p.rouse()
+	return left
+}
+
+func (p *Lanes) rouse() {
 	if p.waiting.Load() {
 		select {
 		case p.ring <- struct{}{}:
 		default:
 		}
 	}
-	return left
 }
 
 // Of is the lane of a partition that was sent to.
