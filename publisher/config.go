@@ -52,3 +52,9 @@ type SASL struct {
 	TokenURL     string
 	Scope        string
 }
+
+// The names of the clients.
+const (
+	ClientLibrdkafka = "librdkafka"
+	ClientFranz      = "franz-go"
+)

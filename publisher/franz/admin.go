@@ -1,0 +1,187 @@
+package franz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// Admin asks about a cluster and creates topics. OpenAdmin makes one. Safe from many goroutines.
+type Admin struct {
+	client *kgo.Client
+	admin  *kadm.Client
+}
+
+var _ publisher.Admin = (*Admin)(nil)
+
+// OpenAdmin starts a client for questions. It does not wait for the cluster.
+func OpenAdmin(cfg publisher.Config) (*Admin, error) {
+	client, err := newClient(cfg, newGate(), nil, noMore)
+	if err != nil {
+		return nil, fmt.Errorf("configure the Kafka client: %w", err)
+	}
+	return &Admin{client, kadm.NewClient(client)}, nil
+}
+
+// Close frees the client.
+func (a *Admin) Close() { a.client.Close() }
+
+// Cluster asks the cluster for its id, brokers and controller.
+func (a *Admin) Cluster(ctx context.Context) (publisher.Cluster, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	m, err := a.admin.BrokerMetadata(ctx)
+	if err != nil {
+		return publisher.Cluster{}, fmt.Errorf("ask the cluster about itself: %w", notAnswered(err))
+	}
+	return publisher.Cluster{ID: m.Cluster, Brokers: len(m.Brokers), Controller: m.Controller}, nil
+}
+
+// Describe asks for topics, in the order of names. What is wrong with one topic stands in its Err.
+func (a *Admin) Describe(ctx context.Context, names []string) ([]publisher.TopicDescription, error) {
+	result := make([]publisher.TopicDescription, len(names))
+	var asked []string
+	for i, name := range names {
+		result[i] = publisher.TopicDescription{Name: name}
+		if publisher.LegalTopic(name) {
+			asked = append(asked, name)
+		} else {
+			result[i].Err = publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes")
+		}
+	}
+	if len(asked) == 0 {
+		return result, nil
+	}
+	found, err := describe(ctx, a.client, asked)
+	if err != nil {
+		return nil, err
+	}
+	for i := range result {
+		if d, ok := found[result[i].Name]; ok {
+			result[i] = d.forCheck()
+		}
+	}
+	return result, nil
+}
+
+func (d description) forCheck() publisher.TopicDescription {
+	t := publisher.TopicDescription{
+		Name: d.name, Partitions: int32(len(d.partitions)), Err: d.err, Rights: d.rights,
+		ConfigKnown: d.config != nil, CleanupPolicy: d.config["cleanup.policy"],
+		UncleanLeaderElection: d.config["unclean.leader.election.enable"] == "true",
+	}
+	t.MinInSyncReplicas, _ = strconv.Atoi(d.config["min.insync.replicas"])
+	t.MaxMessageBytes, _ = strconv.Atoi(d.config["max.message.bytes"])
+	for i, p := range d.partitions {
+		if i == 0 || len(p.Replicas) < t.ReplicationFactor {
+			t.ReplicationFactor = len(p.Replicas)
+		}
+		if i == 0 || len(p.ISR) < t.InSyncReplicas {
+			t.InSyncReplicas = len(p.ISR)
+		}
+	}
+	return t
+}
+
+// CreateTopics creates those that are missing and leaves the others as they are. It returns when the brokers know the
+// new ones, which takes a moment after the controller has said yes. created are the names that were not there. The
+// error names each topic that could not be created.
+func (a *Admin) CreateTopics(ctx context.Context, specs []publisher.TopicSpec) (created []string, err error) {
+	for _, s := range specs {
+		if !publisher.LegalTopic(s.Name) {
+			return nil, fmt.Errorf("create topic %q: %w", s.Name,
+				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
+		}
+	}
+	var failed []error
+	for _, s := range specs {
+		switch err := a.create(ctx, s, a.admin.CreateTopics); {
+		case err == nil:
+			created = append(created, s.Name)
+		case !errors.Is(err, kerr.TopicAlreadyExists):
+			failed = append(failed, fmt.Errorf("create topic %s: %w", s.Name, asError(err)))
+		}
+	}
+	return created, errors.Join(append(failed, a.awaitTopics(ctx, created))...)
+}
+
+// MayCreate asks whether a topic could be created, and creates nothing. publisher.Class of the error is forbidden where
+// the right is missing.
+func (a *Admin) MayCreate(ctx context.Context, spec publisher.TopicSpec) error {
+	err := a.create(ctx, spec, a.admin.ValidateCreateTopics)
+	if err == nil || errors.Is(err, kerr.TopicAlreadyExists) {
+		return nil
+	}
+	if _, theirs := errors.AsType[*kerr.Error](err); theirs {
+		return asError(err)
+	}
+	return fmt.Errorf("ask whether topic %s could be created: %w", spec.Name, notAnswered(err))
+}
+
+// create asks one question about one topic, with the cluster's words for why not.
+func (a *Admin) create(ctx context.Context, s publisher.TopicSpec, ask func(context.Context, int32, int16, map[string]*string,
+	...string) (kadm.CreateTopicResponses, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	config := map[string]*string{}
+	for name, value := range s.Config {
+		config[name] = &value
+	}
+	answers, err := ask(ctx, int32(orDefault(s.Partitions)), int16(orDefault(s.ReplicationFactor)), config, s.Name)
+	if err != nil {
+		return notAnswered(err)
+	}
+	answer, err := answers.On(s.Name, nil)
+	switch {
+	case err != nil && answer.Err == nil:
+		return publisher.NewError(publisher.ClassUnknown, "no answer about the topic")
+	case answer.Err != nil && answer.ErrMessage != "" && !errors.Is(answer.Err, kerr.TopicAlreadyExists):
+		return asError(answer.Err).With(answer.ErrMessage)
+	}
+	return answer.Err
+}
+
+// awaitTopics asks until the topics are known. Whoever asked sooner would take them for missing.
+func (a *Admin) awaitTopics(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	for {
+		found, err := describe(ctx, a.client, names)
+		if err != nil {
+			return fmt.Errorf("wait for created topics: %w", err)
+		}
+		unknown := 0
+		for _, d := range found {
+			if publisher.Class(d.err) == publisher.ClassNoTopic || publisher.Class(d.err) == publisher.ClassUnavailable {
+				unknown++
+			}
+		}
+		if unknown == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for created topics: %d of %d are not known yet: %w", unknown, len(names), ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// orDefault is -1, "the cluster's default", for 0.
+func orDefault(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}

@@ -1,0 +1,146 @@
+package franz
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// answerWithin bounds one question.
+const answerWithin = 5 * time.Second
+
+const (
+	codeForbidden = 29
+	codeNoLeader  = 5
+)
+
+// description is what the cluster said of one topic.
+type description struct {
+	name       string
+	id         [16]byte
+	partitions []kmsg.MetadataResponseTopicPartition
+	config     map[string]string // empty where we may not read it
+	rights     publisher.Rights
+	err        error
+}
+
+func (d description) topic() publisher.Topic {
+	limit, err := strconv.Atoi(d.config["max.message.bytes"])
+	if err != nil {
+		limit = publisher.NoLimit
+	}
+	return publisher.Topic{
+		Name: d.name, Partitions: int32(len(d.partitions)), MaxMessageBytes: limit,
+		Compacted: strings.Contains(d.config["cleanup.policy"], "compact"),
+	}
+}
+
+// describe asks for topics and their configuration in two requests. The error says that the cluster could not be
+// asked; what is wrong with a single topic stands in its description.
+func describe(ctx context.Context, client *kgo.Client, names []string) (map[string]description, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	found, err := locate(ctx, client, names)
+	if err != nil {
+		return nil, fmt.Errorf("ask the cluster about topics: %w", notAnswered(err))
+	}
+	var usable []string
+	for name, d := range found {
+		if d.err == nil {
+			usable = append(usable, name)
+		}
+	}
+	if len(usable) == 0 {
+		return found, nil
+	}
+	request := kmsg.NewPtrDescribeConfigsRequest()
+	for _, name := range usable {
+		resource := kmsg.NewDescribeConfigsRequestResource()
+		resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, name
+		request.Resources = append(request.Resources, resource)
+	}
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return nil, fmt.Errorf("ask the cluster for the configuration of topics: %w", notAnswered(err))
+	}
+	for _, c := range response.Resources {
+		if c.ErrorCode != 0 { // we may not read it
+			continue
+		}
+		d := found[c.ResourceName]
+		d.config = map[string]string{}
+		for _, entry := range c.Configs {
+			if entry.Value != nil {
+				d.config[entry.Name] = *entry.Value
+			}
+		}
+		found[c.ResourceName] = d
+	}
+	return found, nil
+}
+
+// locate asks for topics without their configuration.
+func locate(ctx context.Context, client *kgo.Client, names []string) (map[string]description, error) {
+	request := kmsg.NewPtrMetadataRequest()
+	request.AllowAutoTopicCreation = false
+	request.IncludeTopicAuthorizedOperations = true
+	request.Topics = []kmsg.MetadataRequestTopic{}
+	for _, name := range names {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = &name
+		request.Topics = append(request.Topics, topic)
+	}
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]description{}
+	for i := range response.Topics {
+		if t := &response.Topics[i]; t.Topic != nil {
+			found[*t.Topic] = described(t)
+		}
+	}
+	return found, nil
+}
+
+func described(t *kmsg.MetadataResponseTopic) description {
+	d := description{name: *t.Topic, id: t.TopicID, partitions: t.Partitions}
+	if t.ErrorCode == 0 {
+		d.rights = rightsOf(t.AuthorizedOperations)
+	}
+	switch {
+	case t.ErrorCode != 0:
+		d.err = publisher.FromCode(int(t.ErrorCode))
+	case d.rights != 0 && d.rights&publisher.MayWrite == 0:
+		d.err = publisher.FromCode(codeForbidden)
+	case len(t.Partitions) == 0:
+		d.err = publisher.FromCode(codeNoLeader) // just made
+	}
+	return d
+}
+
+// rightsOf reads what the cluster said: one bit for each operation of Kafka's access rules.
+func rightsOf(bits int32) publisher.Rights {
+	if bits == -1<<31 {
+		return 0
+	}
+	r := publisher.RightsDisclosed
+	for operation, right := range map[kmsg.ACLOperation]publisher.Rights{
+		kmsg.ACLOperationAll:      publisher.MayRead | publisher.MayWrite | publisher.MayDescribe,
+		kmsg.ACLOperationRead:     publisher.MayRead,
+		kmsg.ACLOperationWrite:    publisher.MayWrite,
+		kmsg.ACLOperationDescribe: publisher.MayDescribe,
+	} {
+		if bits&(1<<operation) != 0 {
+			r |= right
+		}
+	}
+	return r
+}

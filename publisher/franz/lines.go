@@ -1,0 +1,75 @@
+package franz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/speech"
+)
+
+// batchFailed is what franz-go logs in the moment in which it fails a batch, and everything behind it, for good: it
+// holds the partition's lock, so no later record can go before this is heard. A test pins the text.
+const batchFailed = "batch in a produce request failed"
+
+// lines is franz-go's logger: it hears of failed batches, and forwards what people may want to know. Safe from many
+// goroutines.
+type lines struct {
+	log    *slog.Logger
+	voice  *speech.Voice
+	failed func(error) // told of a failed batch; nil for a client that does not produce
+}
+
+func newLines(cfg publisher.Config, failed func(error)) *lines {
+	return &lines{log: cfg.Log, voice: speech.New(cfg.Log, cfg.SASL.Password, cfg.SASL.ClientSecret), failed: failed}
+}
+
+// Level has to include the line about failed batches.
+func (l *lines) Level() kgo.LogLevel {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		return kgo.LogLevelDebug
+	}
+	return kgo.LogLevelInfo
+}
+
+// Log takes a line of franz-go's.
+func (l *lines) Log(level kgo.LogLevel, text string, pairs ...any) {
+	if text == batchFailed && l.failed != nil {
+		l.failed(errorOf(pairs))
+	}
+	to := slog.LevelDebug // its information is about its own work
+	if level == kgo.LogLevelWarn || level == kgo.LogLevelError {
+		to = slog.LevelWarn
+	}
+	if !l.log.Enabled(context.Background(), to) {
+		return
+	}
+	line := &strings.Builder{}
+	line.WriteString(text)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		switch name := pairs[i]; name {
+		case "err", "broker", "addr", "topic", "partition":
+			fmt.Fprintf(line, " %s=%v", name, pairs[i+1])
+		}
+	}
+	if to == slog.LevelDebug {
+		l.log.Debug("kafka client", "line", l.voice.Clean(line.String()))
+		return
+	}
+	l.voice.Say(to, text, "kafka client", "line", l.voice.Clean(line.String()))
+}
+
+// errorOf is the error among the pairs of a line.
+func errorOf(pairs []any) error {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if err, ok := pairs[i+1].(error); ok && pairs[i] == "err" {
+			return err
+		}
+	}
+	return errors.New("a batch failed")
+}

@@ -1,0 +1,58 @@
+package franz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/outboxrelay/relay/publisher"
+)
+
+// Ping says whether the cluster answers, within ctx. publisher.Class of the error is authentication where the brokers
+// refuse us (asking again will not help), transport where they cannot be reached, configuration where franz-go does
+// not take the configuration.
+func Ping(ctx context.Context, cfg publisher.Config) error {
+	client, err := newClient(cfg, newGate(), nil, noMore)
+	if err != nil {
+		return misconfigured(err)
+	}
+	defer client.Close()
+	last := publisher.NewError(publisher.ClassTransport, "no answer")
+	for ctx.Err() == nil {
+		err := ask(ctx, client)
+		if err == nil {
+			return nil
+		}
+		if now := asError(err); now.Class() != publisher.ClassTimedOut {
+			last = now
+		}
+		if last.Class() == publisher.ClassAuthentication {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("reach the Kafka brokers %s: %w", strings.Join(cfg.Brokers, ","), last)
+}
+
+// ask wants any answer of any broker.
+func ask(ctx context.Context, client *kgo.Client) error {
+	request := kmsg.NewPtrMetadataRequest()
+	request.Topics = []kmsg.MetadataRequestTopic{}
+	_, err := request.RequestWith(ctx, client)
+	return err
+}
+
+func misconfigured(err error) error {
+	if _, ours := errors.AsType[*publisher.Error](err); ours {
+		return err
+	}
+	return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+err.Error())
+}
