@@ -112,9 +112,6 @@ wrong.`,
 // run looks at everything. The error is about the configuration, without which there is nothing to look at.
 func (c *checkup) run(ctx context.Context) error {
 	cfg, err := c.g.loadConfig()
-	if err == nil {
-		err = notYet(cfg)
-	}
 	if faults, ok := errors.AsType[config.Faults](err); ok {
 		for _, f := range faults {
 			c.fail("configuration", f.String(), "")

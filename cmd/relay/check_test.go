@@ -91,13 +91,6 @@ func TestCheck_FindsWhatIsWrong(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	})
-	t.Run("what this version cannot do", func(t *testing.T) {
-		env, _ := emptyDatabase(t)
-		r := decode[checkReport](t, runRelay(t, append(env, "RELAY_KAFKA_CLIENT=franz-go"), "check", "--json").wants(t, exitUsage))
-		if !r.has("configuration", statusFail, "franz-go") {
-			t.Errorf("%+v", r)
-		}
-	})
 }
 
 // What is missing, and that it is named, is tried with a real Kafka's access rules in internal/acceptance.

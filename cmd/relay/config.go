@@ -31,9 +31,6 @@ is one. Nothing is connected to; that is what relay check does.`,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := config.Load(g.configFile, g.env)
 			faults, isFaults := errors.AsType[config.Faults](err)
-			if err == nil {
-				err = notYet(cfg)
-			}
 			if err != nil && !isFaults {
 				return err
 			}
