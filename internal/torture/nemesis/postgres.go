@@ -14,7 +14,9 @@ func (*postgresRestart) Kind() Kind {
 }
 
 func (f *postgresRestart) Start(ctx context.Context) (Note, error) {
-	return Note{}, f.ground.primary().Restart(ctx, f.mode)
+	// A server that takes long to stop is started again even when the time for faults is over meanwhile: what follows
+	// needs it.
+	return Note{}, f.ground.primary().Restart(context.WithoutCancel(ctx), f.mode)
 }
 
 func (*postgresRestart) Heal(context.Context) error { return nil }
