@@ -6,13 +6,15 @@
 
 # Built on the Debian that it runs on: a newer glibc at build time would be asked for at run time.
 FROM golang:1.26-bookworm AS build
+# The allocator that the tag jemalloc links in (publisher/librdkafka/jemalloc.go).
+RUN apt-get update && apt-get install -y --no-install-recommends libjemalloc-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 ARG VERSION=dev COMMIT=unknown DATE=unknown
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=1 go build -buildvcs=false -trimpath \
+    CGO_ENABLED=1 go build -buildvcs=false -trimpath -tags jemalloc \
     -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT} -X main.date=${DATE}" \
     -o /out/relay ./cmd/relay
 

@@ -2,7 +2,7 @@
 # Brings what building and testing needs onto a Debian (or Ubuntu) or macOS machine, and says nothing when all of it
 # is there. Run by `make setup`; safe to run any number of times.
 #
-# Needed: Go, a C compiler (librdkafka), PostgreSQL's server binaries, PgBouncer, Java and Maven (Apache Kafka for tests), Node
+# Needed: Go, a C compiler (librdkafka), jemalloc (the release build), PostgreSQL's server binaries, PgBouncer, Java and Maven (Apache Kafka for tests), Node
 # with npm (the documentation's JavaScript is run by a test), spin (the model of the protocol is searched by a test).
 # No database cluster and no service is made or started: tests run servers of their own.
 set -euo pipefail
@@ -45,6 +45,15 @@ pgbouncer_is_here() {
     have pgbouncer || [ -x /usr/sbin/pgbouncer ]
 }
 
+# The allocator of the release build.
+jemalloc_is_here() {
+    local place
+    for place in /usr/lib/*/libjemalloc.a /usr/lib/libjemalloc.a /opt/homebrew/lib/libjemalloc.a /usr/local/lib/libjemalloc.a; do
+        [ -e "$place" ] && return 0
+    done
+    return 1
+}
+
 # The same places, in the same order, as internal/devenv/kafka looks in.
 java_is_new_enough() {
     local java version
@@ -65,6 +74,7 @@ missing=""
 c_compiler_works || missing="$missing cc"
 postgres_is_here || missing="$missing postgresql"
 pgbouncer_is_here || missing="$missing pgbouncer"
+jemalloc_is_here || missing="$missing jemalloc"
 java_is_new_enough || missing="$missing java"
 have mvn || missing="$missing maven"
 have node || missing="$missing node"
@@ -110,6 +120,7 @@ on_debian() {
     for word in $missing; do
         case $word in
         cc) packages="$packages gcc libc6-dev" ;;
+        jemalloc) packages="$packages libjemalloc-dev" ;;
         java) packages="$packages default-jre-headless" ;;
         maven) packages="$packages maven" ;;
         node) packages="$packages nodejs" ;;
@@ -143,6 +154,7 @@ on_macos() {
         postgresql) packages="$packages postgresql@17" ;;
         spin) packages="$packages spin" ;;
         pgbouncer) packages="$packages pgbouncer" ;;
+        jemalloc) packages="$packages jemalloc" ;;
         esac
     done
     have brew || die "Homebrew is missing (https://brew.sh). With it, or otherwise, install:$packages"
