@@ -17,6 +17,7 @@ import (
 	"github.com/outboxrelay/relay/internal/ops"
 	"github.com/outboxrelay/relay/internal/relay"
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/franz"
 )
 
 // pingPatience bounds one look whether the brokers are there.
@@ -76,7 +77,7 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 	if cfg.Outbox.Delivery == config.ExactlyOnce {
 		kafka.timeout = relay.UnackedTimeout
 		o.ExactlyOnce = &relay.ExactlyOnce{ID: cfg.Kafka.TransactionalID, Topic: cfg.Kafka.ProgressTopic,
-			Open: kafka.openTransactional, Last: kafka.lastProgress}
+			Open: kafka.openTransactional, Last: kafka.lastProgress, Hanging: kafka.hanging}
 	}
 	return o, nil
 }
@@ -158,6 +159,16 @@ func (k *kafkaSide) lastProgress(ctx context.Context, key string) ([]byte, error
 		return nil, err
 	}
 	return record.Value, nil
+}
+
+// hanging asks by franz-go whatever the client is: librdkafka does not know this question.
+func (k *kafkaSide) hanging(ctx context.Context, key string, ids ...string) (string, error) {
+	c, err := k.settings()
+	if err != nil {
+		return "", err
+	}
+	c.Properties = nil
+	return franz.Hanging(ctx, c, k.cfg.Kafka.ProgressTopic, []byte(key), ids...)
 }
 
 // createProgress makes the progress topic with the cluster's own number of replicas. Small segments keep what a
