@@ -1,5 +1,5 @@
 import type { INestApplication, INestMicroservice } from '@nestjs/common';
-import type { KafkaOptions, Transport } from '@nestjs/microservices';
+import type { KafkaOptions } from '@nestjs/microservices';
 import { EventDeserializer } from './deserializer';
 
 type Options = NonNullable<KafkaOptions['options']>;
@@ -23,14 +23,21 @@ export interface KafkaConsumerOptions {
  * there before it, a mistyped topic is an error instead of a topic, and values keep their bytes.
  */
 export function kafkaConsumer(options: KafkaConsumerOptions): KafkaOptions {
+  // Here and not at the top: a service that only emits has no such package.
+  const { Transport } = require('@nestjs/microservices') as typeof import('@nestjs/microservices');
   const { brokers, groupId, clientId = groupId, sessionTimeout = 30_000, concurrency = 1 } = options;
   return {
-    // Transport.KAFKA, without loading the package: it is optional.
-    transport: 5 as Transport.KAFKA,
+    transport: Transport.KAFKA,
     options: {
       postfixId: '',
       client: { clientId, brokers, ...options.client },
-      consumer: { groupId, sessionTimeout, allowAutoTopicCreation: false, ...options.consumer },
+      consumer: {
+        groupId,
+        sessionTimeout,
+        heartbeatInterval: Math.min(3000, Math.floor(sessionTimeout / 10)),
+        allowAutoTopicCreation: false,
+        ...options.consumer,
+      },
       subscribe: { fromBeginning: true },
       run: { partitionsConsumedConcurrently: concurrency },
       parser: { keepBinary: true },
