@@ -30,14 +30,8 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 		return err
 	}
 	r := relay.New(options)
-	server, err := ops.Listen(cfg.HTTP.Listen, r.State().Report, func(ctx context.Context) (any, error) {
-		conn, err := connectPostgres(ctx, cfg, "status")
-		if err != nil {
-			return nil, err
-		}
-		defer closePostgres(conn)
-		return readStatus(ctx, conn, cfg.Outbox.Schema, cfg.Outbox.Name)
-	})
+	outbox := &board{cfg: cfg}
+	server, err := ops.Listen(cfg.HTTP.Listen, ops.Sources{Report: r.State().Report, Status: outbox.status, Outbox: outbox.outbox})
 	if err != nil {
 		return err
 	}

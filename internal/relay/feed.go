@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/outboxrelay/relay/internal/fault"
@@ -40,6 +41,8 @@ type feed struct {
 	txn      *transaction  // nil with at_least_once
 	batch    *batch        // being filled
 	crowded  bool          // the last page was given up because nothing found room
+	// redelivered counts rows that are sent again though Kafka may have them.
+	redelivered *atomic.Int64
 }
 
 func (f *feed) run(ctx, stop context.Context) error {
@@ -222,6 +225,7 @@ func (f *feed) send(ctx context.Context, row *store.Row, record *publisher.Recor
 	}
 	t := f.ledger.issue(f.batch, rowKey{row.Seq, row.ID}, size, topic)
 	t.alone = alone
+	f.note(t, row)
 	err := f.producer.Send(ctx, record, t)
 	if err == nil {
 		if f.txn != nil {

@@ -72,6 +72,7 @@ func (r *Relay) follow(ctx, stop context.Context, reached func()) error {
 			}
 			continue
 		}
+		r.state.followed()
 		if !following {
 			following = true
 			holder, _ := lease.Holder(stop)
