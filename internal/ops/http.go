@@ -78,6 +78,9 @@ func ready(w http.ResponseWriter, r relay.Report) {
 	if r.Leading && !r.InSession && r.KafkaUp && r.PostgresUp {
 		reasons = append(reasons, "no_session")
 	}
+	if r.AuditDifference > 0 {
+		reasons = append(reasons, "audit_difference")
+	}
 	status := http.StatusOK
 	if len(reasons) > 0 {
 		status = http.StatusServiceUnavailable
@@ -116,6 +119,10 @@ func registry(report func() relay.Report) *prometheus.Registry {
 	gauge("relay_in_flight_bytes", "Bytes sent and not yet acked.", func(r relay.Report) float64 { return float64(r.InFlightBytes) })
 	gauge("relay_postgres_up", "1 when PostgreSQL answered the last time.", func(r relay.Report) float64 { return number(r.PostgresUp) })
 	gauge("relay_kafka_up", "1 when Kafka answered the last time.", func(r relay.Report) float64 { return number(r.KafkaUp) })
+	gauge("relay_audit_difference_events", "Events by which the books and the table differ, as the leader's last audit found.",
+		func(r relay.Report) float64 { return float64(r.AuditDifference) })
+	gauge("relay_ring_oldest_seconds", "Age of the oldest event in the ring, 0 unless this replica leads.",
+		func(r relay.Report) float64 { return r.RingOldest })
 	counter := func(name, help string, value func(relay.Report) int64) {
 		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
 			func() float64 { return float64(value(report())) }))

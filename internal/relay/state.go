@@ -19,6 +19,7 @@ type State struct {
 	ends    map[string]int64
 
 	history history
+	keeping keeping
 
 	delivered atomic.Int64
 	parked    atomic.Int64
@@ -49,6 +50,10 @@ type Report struct {
 	Timeline        int32 `json:"timeline"`
 	TimelineChanges int64 `json:"timeline_changes"`
 	SettledLost     int64 `json:"settled_lost"`
+	// AuditDifference is by how many events books and table differ, as this leader's last audit found. RingOldest is the age
+	// of the oldest event in the ring in seconds.
+	AuditDifference int64   `json:"audit_difference"`
+	RingOldest      float64 `json:"ring_oldest_seconds"`
 	// DeliveredByTopic are records acked since this process began.
 	DeliveredByTopic map[string]int64 `json:"delivered_by_topic"`
 }
@@ -60,6 +65,7 @@ func (s *State) Report() Report {
 	r := Report{Leading: s.leading, Epoch: s.epoch, Delivered: s.delivered.Load(), Parked: s.parked.Load(),
 		LastError: s.lastErr, PostgresUp: s.postgres.Load(), KafkaUp: s.kafka.Load(),
 		Timeline: s.history.timeline, TimelineChanges: s.history.changes, SettledLost: s.history.lost,
+		AuditDifference: s.keeping.difference.Load(), RingOldest: time.Duration(s.keeping.oldest.Load()).Seconds(),
 		SessionEnds: map[string]int64{}, DeliveredByTopic: map[string]int64{}}
 	for topic, n := range s.topics {
 		r.DeliveredByTopic[topic] = n.Load()
@@ -99,6 +105,8 @@ func (s *State) follow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leading = false
+	s.keeping.difference.Store(0) // the next leader audits
+	s.keeping.oldest.Store(0)
 }
 
 func (s *State) began(l *ledger) {
