@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/robfig/cron/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outboxrelay/relay/internal/config"
@@ -66,6 +67,9 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 		SkipDead:     cfg.Parked.OnDead == config.OnDeadSkip, DeadLetterTopic: cfg.Parked.DeadLetterTopic,
 		Rest: rest, Log: log,
 	}
+	if o.Keep, err = keeping(cfg); err != nil {
+		return o, err
+	}
 	kafka := &kafkaSide{cfg: cfg, client: clientOf(cfg), limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
 	o.Open, o.Ping = kafka.open, kafka.ping
 	if cfg.Outbox.Delivery == config.ExactlyOnce {
@@ -74,6 +78,19 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 			Open: kafka.openTransactional, Last: kafka.lastProgress, Hanging: kafka.hanging}
 	}
 	return o, nil
+}
+
+// keeping says what is kept how long, and when the janitor works.
+func keeping(cfg *config.Config) (*relay.Keeping, error) {
+	empty, err := cron.ParseStandard(cfg.Retention.Schedule)
+	if err != nil {
+		return nil, fmt.Errorf("retention.schedule: %w", err)
+	}
+	audit, err := cron.ParseStandard(cfg.Audit.Schedule)
+	if err != nil {
+		return nil, fmt.Errorf("audit.schedule: %w", err)
+	}
+	return &relay.Keeping{Events: cfg.Retention.Keep.Std(), Inbox: cfg.Retention.Inbox.Std(), EmptyAt: empty, AuditAt: audit}, nil
 }
 
 // rest lets Go use one processor while there is nothing to do. librdkafka's binding polls in calls that Go has to watch

@@ -55,6 +55,9 @@ type slotReport struct {
 	Bytes       int64 `json:"bytes"`        // with indexes
 	SettledRows int64 `json:"settled_rows"` // the books: settled since the slot was last emptied
 	LastSeq     int64 `json:"last_seq"`
+	// The last audit: when, and what it found; null when the books balance.
+	AuditedAt  *time.Time        `json:"audited_at"`
+	Difference *store.Difference `json:"difference"`
 }
 
 type lastError struct {
@@ -215,9 +218,9 @@ func readParked(ctx context.Context, conn *pgx.Conn, report *statusReport) error
 // ring the doorbell.
 func readRing(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
 	const query = `
-select ring.slot, extract(epoch from now())::bigint / 14400 % $2 = ring.slot,
+select ring.slot, extract(epoch from now())::bigint / (select period_seconds from ring) % $2 = ring.slot,
        greatest(c.reltuples::bigint, coalesce(s.n_live_tup, 0), 0), pg_total_relation_size(c.oid),
-       coalesce(b.settled_rows, 0), coalesce(b.last_seq, 0)
+       coalesce(b.settled_rows, 0), coalesce(b.last_seq, 0), b.audited_at, b.difference
   from generate_series(0, $2::int - 1) ring(slot)
   join pg_class c on c.oid = to_regclass('events_' || ring.slot)
   left join pg_stat_all_tables s on s.relid = c.oid
@@ -230,8 +233,10 @@ select ring.slot, extract(epoch from now())::bigint / 14400 % $2 = ring.slot,
 	var slot slotReport
 	_, err = pgx.ForEachRow(rows, []any{
 		&slot.Slot, &slot.Current, &slot.RowsAbout, &slot.Bytes, &slot.SettledRows, &slot.LastSeq,
+		&slot.AuditedAt, &slot.Difference,
 	}, func() error {
 		report.Ring = append(report.Ring, slot)
+		slot.Difference, slot.AuditedAt = nil, nil // the next row's are new ones
 		return nil
 	})
 	return err
@@ -272,6 +277,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (g *globals) printStatus(r statusReport, watched bool) error {
 	s := g.styleFor(g.stdout)
 	var b strings.Builder
+	var audits []string
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "%-10s %s\n", label, fmt.Sprintf(format, args...))
 	}
@@ -308,12 +314,18 @@ func (g *globals) printStatus(r statusReport, watched bool) error {
 	}
 	fmt.Fprintf(&b, "\n%s\n", s.faint(fmt.Sprintf("%-8s %14s %12s %14s %16s", "ring", "rows (about)", "size", "settled", "last seq")))
 	for _, slot := range r.Ring {
+		if slot.Difference != nil {
+			audits = append(audits, differenceInWords(slot.Difference))
+		}
 		label := fmt.Sprintf("slot %d", slot.Slot)
 		if slot.Current {
 			label += " *"
 		}
 		fmt.Fprintf(&b, "%-8s %14s %12s %14s %16s\n", label, grouped(slot.RowsAbout), bytesInWords(slot.Bytes),
 			grouped(slot.SettledRows), grouped(slot.LastSeq))
+	}
+	for _, words := range audits {
+		fmt.Fprintf(&b, "\n%s: %s; see relay audit\n", s.bad("the books do not balance"), words)
 	}
 	page := b.String()
 	switch {

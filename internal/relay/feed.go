@@ -160,7 +160,7 @@ func (f *feed) row(ctx, stop context.Context, row *store.Row) error {
 	if err := f.dispatch(ctx, row, size); err != nil {
 		return err
 	}
-	f.batch.settled.Books.Count(row.Slot, row.Seq)
+	f.batch.settled.Books.Count(row.Slot, row.Seq, row.Version)
 	f.batch.bytes += size
 	enough := f.txn != nil && f.txn.full()
 	if enough || f.batch.full() {

@@ -118,6 +118,7 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 		end(err)
 		renewed <- l
 	}()
+	tidied := r.tidy(termCtx)
 	doubt, fenced := r.sessions(termCtx, stop, epoch, trust)
 	lost := context.Cause(termCtx)
 	if lost == nil && fenced != nil {
@@ -125,6 +126,7 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 		r.Log.Warn("stepping down", "epoch", epoch, "error", lost)
 	}
 	end(nil)
+	<-tidied
 	lease = <-renewed
 	r.state.follow()
 	if lost != nil && ctx.Err() == nil {

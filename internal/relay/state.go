@@ -21,10 +21,10 @@ type State struct {
 	errors  map[string]int64 // by class
 
 	history history
+	keeping keeping
 
 	delays      delays
 	redelivered atomic.Int64
-	audit       atomic.Int64
 	following   atomic.Int64 // Unix nanoseconds when another was last seen to hold the lease
 
 	delivered atomic.Int64
@@ -77,7 +77,7 @@ func (s *State) Report() Report {
 		LastError: s.lastErr, PostgresUp: s.postgres.Load(), KafkaUp: s.kafka.Load(),
 		Timeline: s.history.timeline, TimelineChanges: s.history.changes, SettledLost: s.history.lost,
 		SessionEnds: maps.Clone(s.ends), PublishErrors: maps.Clone(s.errors), DeliveredByTopic: map[string]int64{},
-		Redeliveries: s.redelivered.Load(), AuditDifference: s.audit.Load(), Delivery: s.delays.report()}
+		Redeliveries: s.redelivered.Load(), AuditDifference: s.keeping.difference.Load(), Delivery: s.delays.report()}
 	r.Following = !s.leading && time.Since(time.Unix(0, s.following.Load())) < followFresh
 	for topic, n := range s.topics {
 		r.DeliveredByTopic[topic] = n.Load()
@@ -127,6 +127,8 @@ func (s *State) follow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leading = false
+	s.keeping.difference.Store(0) // the next leader audits
+	s.keeping.oldest.Store(0)
 }
 
 func (s *State) began(l *ledger) {
@@ -152,9 +154,6 @@ func (s *State) refused(class string) {
 
 // followed notes that another replica holds the lease.
 func (s *State) followed() { s.following.Store(time.Now().UnixNano()) }
-
-// Audited notes how many events the newest audit found too many or too few in the table; 0 is a balance.
-func (s *State) Audited(difference int64) { s.audit.Store(difference) }
 
 func (s *State) settled(m *store.Settlement) {
 	s.delivered.Add(m.Books.Rows() - int64(len(m.Parked)))
