@@ -11,7 +11,7 @@ import (
 func TestKafkaSide_GivesNoProducerWithAnError(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Properties = config.Properties{"no.such.property": "1"}
-	k := &kafkaSide{cfg: cfg, limits: func() (int, int64) { return 1, 1 }, timeout: 1e9}
+	k := &kafkaSide{cfg: cfg, client: clientOf(cfg), limits: func() (int, int64) { return 1, 1 }, timeout: 1e9}
 	if p, err := k.open(nil); p != nil || err == nil {
 		t.Errorf("open: %v, %v", p, err)
 	}
