@@ -222,7 +222,7 @@ func TestMutants_AreCaught(t *testing.T) {
 		"gate-open-after-trust":         "TestGate_AFrozenProcessWritesNothingAfterItsSuccessor",
 		"gate-open-after-failure":       "TestProducer_NothingPassesARefusedRecord",
 		"franz-ack-without-offset":      "TestContract_OnBrokersThatMisbehave/TrustsNoSuccessWithoutAnOffset",
-		"franz-commit-of-the-rest":      "TestTransactions_NoCommitWhenARecordFailed",
+		"franz-commit-of-the-rest":      "TestTransactions_NoCommitBeforeAllAcks",
 		"franz-any-transaction-version": "TestOpenTransactional_RefusesAnOldTransactionVersion",
 		"franz-progress-not-to-the-end": "TestLast_WaitsForAnothersTransaction",
 	})
