@@ -23,7 +23,7 @@ TEST := go test -p 2 -timeout 40m
 # Measures the daemon: nothing else may run beside it.
 ALONE := /internal/acceptance
 
-.PHONY: help setup build release dev test test-fast test-kafka bench lint vulnerable torture model verify check-outbox
+.PHONY: help setup build release dev test test-fast test-kafka bench lint vulnerable torture model verify check-outbox microbench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,14 @@ torture: setup build ## break servers under the relay: SEED=n DURATION=2m MODE=a
 model: setup ## search all states of the protocol's model (internal/model), minutes
 	go test -count 1 -timeout 40m -v ./internal/model
 
-bench: setup ## all benchmarks, one package at a time (BENCH=pattern)
+bench: setup ## measure against Debezium, a poller and bare clients: BENCH_ONLY=drain,… BENCH_SYSTEMS=… BENCH_RUNS=5 BENCH_QUICK=1
+	@go build -ldflags '$(LDFLAGS)' -o bin/relay ./cmd/relay
+	@go build -o bin/bench ./bench
+	@mkdir -p $(or $(BENCH_OUT),bin)
+	@bin/bench run --out $(or $(BENCH_OUT),bin) --runs $(or $(BENCH_RUNS),5) $(if $(filter-out 0,$(BENCH_QUICK)),--quick) \
+	    $(if $(BENCH_ONLY),--only $(BENCH_ONLY)) $(if $(BENCH_SYSTEMS),--systems $(BENCH_SYSTEMS)) $(ARGS)
+
+microbench: setup ## Go's own benchmarks, one package at a time (BENCH=pattern)
 	go test -p 1 -timeout 60m -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
 
 lint: $(LINT) ## formatting and golangci-lint

@@ -2,8 +2,9 @@
 # Brings what building and testing needs onto a Debian (or Ubuntu) or macOS machine, and says nothing when all of it
 # is there. Run by `make setup`; safe to run any number of times.
 #
-# Needed: Go, a C compiler (librdkafka), jemalloc (the release build), PostgreSQL's server binaries, PgBouncer, Java and Maven (Apache Kafka for tests), Node
-# with npm (the documentation's JavaScript is run by a test), spin (the model of the protocol is searched by a test).
+# Needed: Go, a C compiler (librdkafka), jemalloc (the release build), PostgreSQL's server binaries, PgBouncer, Java and
+# Maven (Apache Kafka for tests), Node with npm (the documentation's JavaScript is run by a test), spin (the model of the
+# protocol is searched by a test), promtool (a test lets every alert fire).
 # No database cluster and no service is made or started: tests run servers of their own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -80,6 +81,7 @@ have mvn || missing="$missing maven"
 have node || missing="$missing node"
 have npm || missing="$missing npm"
 have spin || missing="$missing spin"
+have promtool || missing="$missing promtool"
 
 # --- bring it -------------------------------------------------------------------------------------------------------
 
@@ -99,24 +101,25 @@ apt_install() {
         --no-install-recommends "$@" >&2
 }
 
-# Debian's package starts a pooler on port 6432 unless it is told not to, and again at each boot.
-install_pgbouncer() {
+# Debian's package starts a service (a pooler on port 6432, a Prometheus on 9090) unless it is told not to, and again at
+# each boot.
+install_stopped() {
     local policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod +x "$policy"
-        apt_install pgbouncer || { as_root rm -f "$policy"; return 1; }
+        apt_install "$1" || { as_root rm -f "$policy"; return 1; }
         as_root rm -f "$policy"
     else
-        apt_install pgbouncer
+        apt_install "$1"
     fi
-    ! have systemctl || as_root systemctl disable -q pgbouncer >&2 || true
+    ! have systemctl || as_root systemctl disable -q "$1" >&2 || true
 }
 
 readonly no_cluster=/etc/postgresql-common/createcluster.d/outbox-relay.conf
 
 on_debian() {
-    local packages="" postgres="" pgbouncer=""
+    local packages="" postgres="" stopped=""
     for word in $missing; do
         case $word in
         cc) packages="$packages gcc libc6-dev" ;;
@@ -127,13 +130,14 @@ on_debian() {
         npm) packages="$packages npm" ;;
         spin) packages="$packages spin" ;;
         postgresql) postgres=1 ;;
-        pgbouncer) pgbouncer=1 ;;
+        pgbouncer) stopped="$stopped pgbouncer" ;;
+        promtool) stopped="$stopped prometheus" ;;
         esac
     done
     as_root apt-get update -qq >&2
     # shellcheck disable=SC2086 # one word a package
     [ -z "$packages" ] || apt_install $packages
-    [ -z "$pgbouncer" ] || install_pgbouncer
+    for word in $stopped; do install_stopped "$word"; done
     [ -n "$postgres" ] || return 0
     # Debian's package starts a cluster unless it is told not to. The setting goes again afterwards: whoever installs
     # PostgreSQL on this machine later gets what Debian does by default.
@@ -155,6 +159,7 @@ on_macos() {
         spin) packages="$packages spin" ;;
         pgbouncer) packages="$packages pgbouncer" ;;
         jemalloc) packages="$packages jemalloc" ;;
+        promtool) packages="$packages prometheus" ;;
         esac
     done
     have brew || die "Homebrew is missing (https://brew.sh). With it, or otherwise, install:$packages"

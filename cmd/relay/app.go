@@ -11,12 +11,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/robfig/cron/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/internal/ops"
 	"github.com/outboxrelay/relay/internal/relay"
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/franz"
 )
 
 // pingPatience bounds one look whether the brokers are there.
@@ -29,14 +31,8 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 		return err
 	}
 	r := relay.New(options)
-	server, err := ops.Listen(cfg.HTTP.Listen, r.State().Report, func(ctx context.Context) (any, error) {
-		conn, err := connectPostgres(ctx, cfg, "status")
-		if err != nil {
-			return nil, err
-		}
-		defer closePostgres(conn)
-		return readStatus(ctx, conn, cfg.Outbox.Schema, cfg.Outbox.Name)
-	})
+	outbox := &board{cfg: cfg}
+	server, err := ops.Listen(cfg.HTTP.Listen, ops.Sources{Report: r.State().Report, Status: outbox.status, Outbox: outbox.outbox})
 	if err != nil {
 		return err
 	}
@@ -74,6 +70,9 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 		SkipDead:     cfg.Parked.OnDead == config.OnDeadSkip, DeadLetterTopic: cfg.Parked.DeadLetterTopic,
 		Rest: rest, Log: log,
 	}
+	if o.Keep, err = keeping(cfg); err != nil {
+		return o, err
+	}
 	kafka := &kafkaSide{cfg: cfg, client: clientOf(cfg), limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
 	o.Open, o.Ping = kafka.open, kafka.ping
 	if cfg.Kafka.Client == config.ClientFranz {
@@ -82,9 +81,22 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 	if cfg.Outbox.Delivery == config.ExactlyOnce {
 		kafka.timeout = relay.UnackedTimeout
 		o.ExactlyOnce = &relay.ExactlyOnce{ID: cfg.Kafka.TransactionalID, Topic: cfg.Kafka.ProgressTopic,
-			Open: kafka.openTransactional, Last: kafka.lastProgress}
+			Open: kafka.openTransactional, Last: kafka.lastProgress, Hanging: kafka.hanging}
 	}
 	return o, nil
+}
+
+// keeping says what is kept how long, and when the janitor works.
+func keeping(cfg *config.Config) (*relay.Keeping, error) {
+	empty, err := cron.ParseStandard(cfg.Retention.Schedule)
+	if err != nil {
+		return nil, fmt.Errorf("retention.schedule: %w", err)
+	}
+	audit, err := cron.ParseStandard(cfg.Audit.Schedule)
+	if err != nil {
+		return nil, fmt.Errorf("audit.schedule: %w", err)
+	}
+	return &relay.Keeping{Events: cfg.Retention.Keep.Std(), Inbox: cfg.Retention.Inbox.Std(), EmptyAt: empty, AuditAt: audit}, nil
 }
 
 // rest lets Go use one processor while there is nothing to do. librdkafka's binding polls in calls that Go has to watch
@@ -164,6 +176,16 @@ func (k *kafkaSide) lastProgress(ctx context.Context, key string) ([]byte, error
 		return nil, err
 	}
 	return record.Value, nil
+}
+
+// hanging asks by franz-go whatever the client is: librdkafka does not know this question.
+func (k *kafkaSide) hanging(ctx context.Context, key string, ids ...string) (string, error) {
+	c, err := k.settings()
+	if err != nil {
+		return "", err
+	}
+	c.Properties = nil
+	return franz.Hanging(ctx, c, k.cfg.Kafka.ProgressTopic, []byte(key), ids...)
 }
 
 // createProgress makes the progress topic with the cluster's own number of replicas. Small segments keep what a

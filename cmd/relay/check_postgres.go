@@ -39,6 +39,7 @@ func (c *checkup) checkPostgres(ctx context.Context, cfg *config.Config) []strin
 	if !c.checkRights(ctx, conn, cfg.Outbox.Schema) {
 		return nil
 	}
+	c.checkCursor(ctx, conn, cfg.Outbox.Name)
 	c.checkWake(ctx, conn, cfg.Outbox.Wake)
 	c.checkClock(ctx, conn)
 	rows, err := conn.Query(ctx, `
@@ -127,7 +128,7 @@ func (c *checkup) checkRights(ctx context.Context, conn *pgx.Conn, schema string
 with wanted(relation, privileges) as (values
     ('events', '{SELECT}'::text[]), ('events_seq', '{SELECT}'), ('relays', '{SELECT,INSERT,UPDATE}'),
     ('slots', '{SELECT,INSERT,UPDATE}'), ('parked', '{SELECT,INSERT,UPDATE,DELETE}'), ('lag', '{SELECT}'), ('delivery', '{SELECT}'),
-    ('operations', '{SELECT,INSERT}'))
+    ('operations', '{SELECT,INSERT}'), ('inbox', '{SELECT,DELETE}'), ('relay_migrations', '{SELECT}'))
 select coalesce((select array_agg(privilege || ' on ' || relation)
           from wanted, unnest(privileges) privilege
          where not case when relation = 'events_seq' then has_sequence_privilege(to_regclass(relation), privilege)
@@ -167,6 +168,27 @@ select coalesce((select array_agg(privilege || ' on ' || relation)
 		c.ok("rights", "role %s may do what the relay needs", user)
 	}
 	return true
+}
+
+// checkCursor looks whether the cursor was made on this server: the relay refuses one that came with a dump.
+func (c *checkup) checkCursor(ctx context.Context, conn *pgx.Conn, name string) {
+	const query = `
+select coalesce((select r.system_identifier from relays r where r.name = $1), s.system_identifier::text) = s.system_identifier::text,
+       coalesce((select r.last_error from relays r where r.name = $1), '')
+  from pg_control_system() s`
+	var here bool
+	var last string
+	switch err := conn.QueryRow(ctx, query, name).Scan(&here, &last); {
+	case err != nil:
+		c.fail("cursor", "ask where the cursor belongs: "+err.Error(), "grant execute on function pg_control_system() to the relay's role")
+	case !here:
+		c.fail("cursor", fmt.Sprintf("the cursor of outbox %s was made on another server: a dump was restored here", name),
+			"the relay waits rather than guess; see docs/operations/failover.md")
+	case last != "":
+		c.warn("cursor", "the relay noted: "+readable([]byte(last), false), "see docs/operations/failover.md; relay status shows when")
+	default:
+		c.ok("cursor", "outbox %s is of this server", name)
+	}
 }
 
 // checkWake says which way of waking is used. A transaction that has rung the doorbell cannot be prepared.

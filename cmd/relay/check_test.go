@@ -32,7 +32,7 @@ func TestCheck_AllIsWell(t *testing.T) {
 	}
 	for _, want := range [][3]string{
 		{"configuration", statusOK, "valid"}, {"postgres", statusOK, "PostgreSQL 1"}, {"schema", statusOK, "all migrations"},
-		{"rights", statusWarn, "superuser"}, {"wake", statusOK, ""}, {"clock", statusOK, ""}, {"kafka", statusOK, "1 broker"},
+		{"rights", statusWarn, "superuser"}, {"wake", statusOK, ""}, {"cursor", statusOK, "of this server"}, {"clock", statusOK, ""}, {"kafka", statusOK, "1 broker"},
 		{"topic", statusWarn, "orders: replication factor 1"},
 	} {
 		if !r.has(want[0], want[1], want[2]) {
@@ -81,6 +81,19 @@ func TestCheck_FindsWhatIsWrong(t *testing.T) {
 		r = decode[checkReport](t, runRelay(t, append(poor, kafkaEnv...), "check", "--json").wants(t, exitDone))
 		if !r.has("rights", statusOK, "cli_poor") {
 			t.Errorf("granted: %+v", r)
+		}
+	})
+	t.Run("a dump from another server", func(t *testing.T) {
+		env, conn := database(t)
+		execute(t, conn, `insert into outbox.relays (name, system_identifier) values ('main', '1')`)
+		r := decode[checkReport](t, runRelay(t, append(env, kafkaEnv...), "check", "--json").wants(t, exitFound))
+		if !r.has("cursor", statusFail, "made on another server") {
+			t.Errorf("%+v", r)
+		}
+		execute(t, conn, `update outbox.relays set system_identifier = null, last_error = 'another timeline'`)
+		r = decode[checkReport](t, runRelay(t, append(env, kafkaEnv...), "check", "--json").wants(t, exitDone))
+		if !r.has("cursor", statusWarn, "another timeline") {
+			t.Errorf("%+v", r)
 		}
 	})
 	t.Run("configuration", func(t *testing.T) {

@@ -146,7 +146,7 @@ func oneEventID(_ *cobra.Command, args []string) error {
 // operationNote is what an operation's detail says of this process, besides what the migrations' functions note. The
 // database knows only the role that it logged in as, which people share.
 func (g *globals) operationNote(command, run string) map[string]string {
-	note := map[string]string{"via": "relay parked " + command, "run": run, "os_user": strconv.Itoa(os.Getuid())}
+	note := map[string]string{"via": "relay " + command, "run": run, "os_user": strconv.Itoa(os.Getuid())}
 	if u, err := user.Current(); err == nil {
 		note["os_user"] = u.Username
 	}

@@ -16,7 +16,7 @@ const verbBatch = 5000
 // change does the verb in batches, each a transaction of its own, and returns how many events it was about, also
 // together with an error.
 func (r *parkedRun) change(ctx context.Context, result parkedResult) (changed int64, err error) {
-	note := r.g.operationNote(r.verb.name, runName())
+	note := r.g.operationNote("parked "+r.verb.name, runName())
 	step := func(n int64) {
 		changed += n
 		if result.Matched > verbBatch && isTerminal(r.g.stderr) {

@@ -154,7 +154,7 @@ func (g *globals) edit(ctx context.Context, p *parkedTable, id pgtype.UUID, e *p
 	if err != nil {
 		return err
 	}
-	if err := e.apply(ctx, tx, p.name, id, before, payload, g.operationNote("edit", runName())); err != nil {
+	if err := e.apply(ctx, tx, p.name, id, before, payload, g.operationNote("parked edit", runName())); err != nil {
 		return err
 	}
 	after, err := p.whole(ctx, tx, id, "and seq = $3 and state <> 'replay'", before.Seq)

@@ -178,7 +178,7 @@ func (r *parkedRun) do(ctx context.Context) error {
 	}
 	if !r.dryRun && result.Matched > 0 {
 		if !r.yes {
-			if err := r.ask(ctx); err != nil {
+			if err := confirm(ctx, r.g, r.verb.question); err != nil {
 				return err
 			}
 		}
@@ -251,12 +251,12 @@ func (r *parkedRun) say(result parkedResult) {
 	}
 }
 
-// ask returns nil for a yes.
-func (r *parkedRun) ask(ctx context.Context) error {
-	fmt.Fprintf(r.g.stderr, "%s [y/N] ", r.verb.question)
+// confirm asks on the terminal, and returns nil for a yes.
+func confirm(ctx context.Context, g *globals, question string) error {
+	fmt.Fprintf(g.stderr, "%s [y/N] ", question)
 	answers := make(chan string, 1)
 	go func() { // a read from a terminal cannot be ended; after Ctrl-C it ends with the process
-		answer, _ := bufio.NewReader(r.g.stdin).ReadString('\n')
+		answer, _ := bufio.NewReader(g.stdin).ReadString('\n')
 		answers <- answer
 	}()
 	select {

@@ -16,22 +16,28 @@ import (
 // rateSample is how long the counter of delivered events is watched to tell a rate.
 const rateSample = time.Second
 
+// watchEvery is the pause of --watch, besides rateSample.
+const watchEvery = time.Second
+
 // statusReport is what `relay status --json` prints: the outbox as the database knows it, at one moment.
 type statusReport struct {
-	Time      time.Time        `json:"time"` // the database's clock
-	Schema    string           `json:"schema"`
-	Name      string           `json:"name"`
-	Known     bool             `json:"known"` // a relay of this name has run at least once
-	Leader    *leaderReport    `json:"leader"`
-	Epoch     int64            `json:"epoch"`
-	Pending   int64            `json:"pending"`
-	Lag       float64          `json:"lag_seconds"`
-	Delivered int64            `json:"delivered"` // since the name was first used
-	Rate      float64          `json:"rate_per_second"`
-	SettledAt *time.Time       `json:"settled_at"`
-	Parked    map[string]int64 `json:"parked"` // by state; every state is there
-	Ring      []slotReport     `json:"ring"`
-	LastError *lastError       `json:"last_error"`
+	Time    time.Time     `json:"time"` // the database's clock
+	Schema  string        `json:"schema"`
+	Name    string        `json:"name"`
+	Known   bool          `json:"known"` // a relay of this name has run at least once
+	Leader  *leaderReport `json:"leader"`
+	Epoch   int64         `json:"epoch"`
+	Pending int64         `json:"pending"`
+	// PendingAbout says that pending is a close guess from the sequence: so many were not counted one by one.
+	PendingAbout bool             `json:"pending_about"`
+	Lag          float64          `json:"lag_seconds"`
+	Delivered    int64            `json:"delivered"` // since the name was first used
+	Rate         float64          `json:"rate_per_second"`
+	SettledAt    *time.Time       `json:"settled_at"`
+	Parked       map[string]int64 `json:"parked"` // by state; every state is there
+	Ring         []slotReport     `json:"ring"`
+	RingOldest   float64          `json:"ring_oldest_seconds"` // age of the oldest event in the table
+	LastError    *lastError       `json:"last_error"`
 }
 
 // leaderReport is the holder of a lease that has not expired.
@@ -49,6 +55,9 @@ type slotReport struct {
 	Bytes       int64 `json:"bytes"`        // with indexes
 	SettledRows int64 `json:"settled_rows"` // the books: settled since the slot was last emptied
 	LastSeq     int64 `json:"last_seq"`
+	// The last audit: when, and what it found; null when the books balance.
+	AuditedAt  *time.Time        `json:"audited_at"`
+	Difference *store.Difference `json:"difference"`
 }
 
 type lastError struct {
@@ -57,11 +66,13 @@ type lastError struct {
 }
 
 func newStatusCommand(g *globals) *cobra.Command {
-	var asJSON bool
+	var asJSON, watch bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show leader, lag, rate, parked events, ring and books on one page",
 		Long: `Reads the database and prints who leads, what waits, how fast events are delivered (watched for a second), what is
-parked, and what the ring holds. It works whether or not a relay runs, and from anywhere.`,
+parked, and what the ring holds. It works whether or not a relay runs, and from anywhere.
+
+--watch shows it anew every two seconds; with --json that is one document after the other.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd)
@@ -75,22 +86,33 @@ parked, and what the ring holds. It works whether or not a relay runs, and from 
 				return err
 			}
 			defer closePostgres(conn)
-			report, err := readStatus(ctx, conn, cfg.Outbox.Schema, cfg.Outbox.Name)
-			if err != nil {
-				return explainMissing(err, cfg.Outbox.Schema)
+			for {
+				report, err := readStatus(ctx, conn, cfg.Outbox.Schema, cfg.Outbox.Name, rateSample)
+				switch {
+				case watch && ctx.Err() != nil:
+					return nil
+				case err != nil:
+					return explainMissing(err, cfg.Outbox.Schema)
+				case asJSON:
+					err = printJSON(g.stdout, report)
+				default:
+					err = g.printStatus(report, watch)
+				}
+				if err != nil || !watch {
+					return err
+				}
+				pause(ctx, watchEvery)
 			}
-			if asJSON {
-				return printJSON(g.stdout, report)
-			}
-			return g.printStatus(report)
 		},
 	}
 	jsonFlag(cmd, &asJSON)
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again and again, until Ctrl-C")
 	return cmd
 }
 
-// readStatus takes rateSample when a leader is alive, and no time to speak of when there is none: then the rate is 0.
-func readStatus(ctx context.Context, conn *pgx.Conn, schema, name string) (statusReport, error) {
+// readStatus is where every status comes from. While a leader is alive it watches the rate for sample; without a leader,
+// or with a sample of 0, the rate is 0 and it takes no time to speak of.
+func readStatus(ctx context.Context, conn *pgx.Conn, schema, name string, sample time.Duration) (statusReport, error) {
 	report := statusReport{Schema: schema, Name: name}
 	if _, err := conn.Exec(ctx, "set search_path to "+pgx.Identifier{schema}.Sanitize()); err != nil {
 		return report, err
@@ -100,7 +122,10 @@ func readStatus(ctx context.Context, conn *pgx.Conn, schema, name string) (statu
 		return report, err
 	}
 	for _, read := range []func(context.Context, *pgx.Conn, *statusReport) error{
-		readRelay, readLag, readParked, readRing, readRate,
+		readRelay, readLag, readParked, readRing, readRingOldest,
+		func(ctx context.Context, conn *pgx.Conn, r *statusReport) error {
+			return readRate(ctx, conn, r, sample)
+		},
 	} {
 		if err := read(ctx, conn, &report); err != nil {
 			return report, fmt.Errorf("read the status: %w", err)
@@ -137,17 +162,41 @@ select clock_timestamp(), r.epoch, r.holder, nullif(r.expires_at, '-infinity'), 
 	return nil
 }
 
-// readLag counts what is not settled. The view has one row without a name until some relay has run, and none for this
-// name when only others have: then this name has everything before it.
+// countMost is how many pending events are counted one by one: a backlog of millions must not make every look at the
+// status a scan of all of it.
+const countMost = 250_000
+
+// readLag counts what is not settled, as the view lag does. Where there is more than countMost, the rest is told by the
+// sequence, which also counts rows that were rolled back; the oldest is then the oldest of those that were counted, the
+// first in the order of delivery. A name that has never run has everything before it.
 func readLag(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
-	const query = `select pending, lag_seconds from lag where name = $1 or name is null`
-	err := conn.QueryRow(ctx, query, report.Name).Scan(&report.Pending, &report.Lag)
-	if errors.Is(err, pgx.ErrNoRows) {
-		const everything = `
-select count(*), coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::double precision from events`
-		return conn.QueryRow(ctx, everything).Scan(&report.Pending, &report.Lag)
+	const query = `
+select count(*), coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::double precision,
+       coalesce(max(seq), 0), (select last_value from events_seq)
+  from (select e.seq, e.created_at
+          from (select) one
+          left join relays r on r.name = $1
+          join events e
+            on e.seq > coalesce(r.floor_seq, 0)
+           and pg_visible_in_snapshot(e.xid, r.window_from) is not true
+           and (e.seq <= r.after_seq and pg_visible_in_snapshot(e.xid, r.window_to)) is not true
+         order by e.seq limit $2) counted`
+	var counted, newest, end int64
+	if err := conn.QueryRow(ctx, query, report.Name, countMost+1).Scan(&counted, &report.Lag, &newest, &end); err != nil {
+		return err
 	}
-	return err
+	report.Pending = counted
+	if counted > countMost {
+		report.Pending, report.PendingAbout = counted+max(end-newest, 0), true
+	}
+	return nil
+}
+
+// readRingOldest looks at the event with the lowest number, which is the oldest but for the length of transactions.
+func readRingOldest(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
+	const query = `
+select coalesce((select extract(epoch from clock_timestamp() - created_at) from events order by seq limit 1), 0)::double precision`
+	return conn.QueryRow(ctx, query).Scan(&report.RingOldest)
 }
 
 func readParked(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
@@ -169,9 +218,9 @@ func readParked(ctx context.Context, conn *pgx.Conn, report *statusReport) error
 // ring the doorbell.
 func readRing(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
 	const query = `
-select ring.slot, extract(epoch from now())::bigint / 14400 % $2 = ring.slot,
+select ring.slot, extract(epoch from now())::bigint / (select period_seconds from ring) % $2 = ring.slot,
        greatest(c.reltuples::bigint, coalesce(s.n_live_tup, 0), 0), pg_total_relation_size(c.oid),
-       coalesce(b.settled_rows, 0), coalesce(b.last_seq, 0)
+       coalesce(b.settled_rows, 0), coalesce(b.last_seq, 0), b.audited_at, b.difference
   from generate_series(0, $2::int - 1) ring(slot)
   join pg_class c on c.oid = to_regclass('events_' || ring.slot)
   left join pg_stat_all_tables s on s.relid = c.oid
@@ -184,16 +233,18 @@ select ring.slot, extract(epoch from now())::bigint / 14400 % $2 = ring.slot,
 	var slot slotReport
 	_, err = pgx.ForEachRow(rows, []any{
 		&slot.Slot, &slot.Current, &slot.RowsAbout, &slot.Bytes, &slot.SettledRows, &slot.LastSeq,
+		&slot.AuditedAt, &slot.Difference,
 	}, func() error {
 		report.Ring = append(report.Ring, slot)
+		slot.Difference, slot.AuditedAt = nil, nil // the next row's are new ones
 		return nil
 	})
 	return err
 }
 
 // readRate watches the counter. Without a leader nothing is delivered, and there is nothing to watch.
-func readRate(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
-	if report.Leader == nil {
+func readRate(ctx context.Context, conn *pgx.Conn, report *statusReport, sample time.Duration) error {
+	if report.Leader == nil || sample == 0 {
 		return nil
 	}
 	const query = `select delivered, clock_timestamp() from relays where name = $1`
@@ -202,9 +253,7 @@ func readRate(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
 	if err := conn.QueryRow(ctx, query, report.Name).Scan(&before, &from); err != nil {
 		return err
 	}
-	select {
-	case <-time.After(rateSample):
-	case <-ctx.Done():
+	if pause(ctx, sample); ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err := conn.QueryRow(ctx, query, report.Name).Scan(&after, &to); err != nil {
@@ -214,9 +263,21 @@ func readRate(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
 	return nil
 }
 
-func (g *globals) printStatus(r statusReport) error {
+// pause sleeps until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// printStatus prints the page; over the last one when it is watched on a terminal.
+func (g *globals) printStatus(r statusReport, watched bool) error {
 	s := g.styleFor(g.stdout)
 	var b strings.Builder
+	var audits []string
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "%-10s %s\n", label, fmt.Sprintf(format, args...))
 	}
@@ -233,7 +294,11 @@ func (g *globals) printStatus(r statusReport) error {
 	if r.Pending == 0 {
 		line("lag", "%s", s.good("nothing pending"))
 	} else {
-		line("lag", "%s pending, the oldest for %s", count(int(r.Pending), "event"), ago(time.Duration(r.Lag*float64(time.Second))))
+		about := ""
+		if r.PendingAbout {
+			about = "about "
+		}
+		line("lag", "%s%s pending, the oldest for %s", about, count(int(r.Pending), "event"), ago(time.Duration(r.Lag*float64(time.Second))))
 	}
 	line("rate", "%.0f events/s, %s delivered in all", r.Rate, grouped(r.Delivered))
 	if r.SettledAt != nil {
@@ -249,6 +314,9 @@ func (g *globals) printStatus(r statusReport) error {
 	}
 	fmt.Fprintf(&b, "\n%s\n", s.faint(fmt.Sprintf("%-8s %14s %12s %14s %16s", "ring", "rows (about)", "size", "settled", "last seq")))
 	for _, slot := range r.Ring {
+		if slot.Difference != nil {
+			audits = append(audits, differenceInWords(slot.Difference))
+		}
 		label := fmt.Sprintf("slot %d", slot.Slot)
 		if slot.Current {
 			label += " *"
@@ -256,7 +324,17 @@ func (g *globals) printStatus(r statusReport) error {
 		fmt.Fprintf(&b, "%-8s %14s %12s %14s %16s\n", label, grouped(slot.RowsAbout), bytesInWords(slot.Bytes),
 			grouped(slot.SettledRows), grouped(slot.LastSeq))
 	}
-	_, err := fmt.Fprint(g.stdout, b.String())
+	for _, words := range audits {
+		fmt.Fprintf(&b, "\n%s: %s; see relay audit\n", s.bad("the books do not balance"), words)
+	}
+	page := b.String()
+	switch {
+	case watched && isTerminal(g.stdout):
+		page = "\x1b[H\x1b[2J" + page
+	case watched:
+		page += "\n"
+	}
+	_, err := fmt.Fprint(g.stdout, page)
 	return err
 }
 

@@ -142,9 +142,10 @@ const (
 	OnDeadSkip    = "skip"
 )
 
-// Retention says how long delivered events stay readable in the outbox.
+// Retention says how long delivered events stay readable in the outbox, and how long the inbox remembers messages.
 type Retention struct {
 	Keep     Duration `toml:"keep"`
+	Inbox    Duration `toml:"inbox"`
 	Schedule string   `toml:"schedule"`
 }
 
@@ -189,7 +190,7 @@ func Default() *Config {
 		Headers:   Headers{ID: "id", Type: "type", CreatedAt: "created_at"},
 		Topics:    Topics{Allow: []string{"*"}, Create: []CreateTopic{}},
 		Parked:    Parked{OnDead: OnDeadHoldKey},
-		Retention: Retention{Keep: Duration(24 * time.Hour), Schedule: "*/1 * * * *"},
+		Retention: Retention{Keep: Duration(24 * time.Hour), Inbox: Duration(720 * time.Hour), Schedule: "*/1 * * * *"},
 		Audit:     Audit{Schedule: "*/10 * * * *"},
 		HTTP:      HTTP{Listen: "127.0.0.1:9187"},
 		Log:       Log{Level: "info", Format: "auto"},

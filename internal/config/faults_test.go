@@ -248,7 +248,7 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 		{
 			name: "names and places",
 			document: "[outbox]\nschema = \"pg_outbox\"\nname = \"" + strings.Repeat("n", 64) + "\"\n[topics]\nallow = [\"a*\", \"__*\", \"\"]\n" +
-				"[parked]\non_dead = \"hold\"\ndead_letter_topic = \"dead\"\n[http]\nlisten = \"9187\"\n[audit]\nschedule = \"@often\"\n[retention]\nkeep = \"25h\"\n",
+				"[parked]\non_dead = \"hold\"\ndead_letter_topic = \"dead\"\n[http]\nlisten = \"9187\"\n[audit]\nschedule = \"@often\"\n[retention]\nkeep = \"2161h\"\n",
 			env: []string{place},
 			want: []string{
 				`relay.toml:2: outbox.schema: schemas that begin with pg_ belong to PostgreSQL`,
@@ -259,7 +259,7 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 				`relay.toml:8: parked.dead_letter_topic: topics.allow does not allow "dead"`,
 				`relay.toml:10: http.listen: is not host:port; write host:port, or "" to turn it off`,
 				`relay.toml:12: audit.schedule: is not a cron expression of five fields (minute hour day month weekday) such as "*/10 * * * *": unrecognized descriptor: @often`,
-				`relay.toml:14: retention.keep: 25h is not between 0s and 24h`,
+				`relay.toml:14: retention.keep: 2161h is not between 0s and 2160h`,
 			},
 		},
 	}

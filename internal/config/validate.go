@@ -28,9 +28,11 @@ const (
 	minLeaseExactlyOnce = Duration(3 * time.Second)
 	maxLease            = Duration(10 * time.Minute)
 
-	// The ring has eight slots of four hours. A slot is emptied while it is neither written nor next to be written,
-	// which is six slots' time; rows that have to stay longer would keep their slot from ever being emptied.
-	maxKeep = Duration(24 * time.Hour)
+	// The ring has eight slots, whose period follows keep. Beyond this a typo is likelier, and replay reads the whole ring.
+	maxKeep = Duration(90 * 24 * time.Hour)
+
+	minInbox = Duration(time.Hour)
+	maxInbox = Duration(10 * 365 * 24 * time.Hour)
 
 	maxIdentifier = 63  // bytes, PostgreSQL's NAMEDATALEN - 1
 	maxTopicName  = 249 // bytes, Kafka's limit
@@ -45,6 +47,7 @@ func validate(cfg *Config, env []string, o options, r *report) {
 	validateTopics(cfg.Topics, r)
 	validateParked(cfg.Parked, cfg.Topics, r)
 	between(r, "retention.keep", cfg.Retention.Keep, 0, maxKeep)
+	between(r, "retention.inbox", cfg.Retention.Inbox, minInbox, maxInbox)
 	schedule(r, "retention.schedule", cfg.Retention.Schedule)
 	schedule(r, "audit.schedule", cfg.Audit.Schedule)
 	if cfg.HTTP.Listen != "" {

@@ -13,6 +13,8 @@ var unrun = []struct{ words, why string }{
 	{"cd", "the page's folder stays"},
 	{"make", "works on the whole repository; make test and continuous integration run these"},
 	{"docker", "there may be no container engine; deploy_test.go looks at the files"},
+	{"systemctl", "needs a machine of its own; deploy has the test of the unit"},
+	{"kubectl", "needs a cluster; deploy has the test of the manifests"},
 	{"relay dev", "runs until Ctrl-C; internal/acceptance runs it"},
 }
 

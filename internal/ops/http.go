@@ -9,21 +9,30 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/outboxrelay/relay/internal/relay"
 )
 
-// Server answers /livez, /readyz, /status and /metrics from what the relay tells about itself. It changes nothing.
+// Server answers /livez, /readyz, /status and /metrics from what the relay tells about itself. Only the console, where there is one, changes anything.
 type Server struct {
 	listener net.Listener
 	http     *http.Server
 }
 
-// Listen takes the address, "" for none, so that a port in use is told before anything is delivered. report and status
-// are asked at each request; status is what relay status --json prints.
-func Listen(address string, report func() relay.Report, status func(context.Context) (any, error)) (*Server, error) {
+// Sources are what a server tells of. Each is asked at each request, from many goroutines.
+type Sources struct {
+	Report func() relay.Report
+	// Status is what relay status --json prints.
+	Status func(context.Context) (any, error)
+	// Outbox is the part of the same that metrics tell.
+	Outbox func(context.Context) (Outbox, error)
+	// Console answers everything else; nil for nothing.
+	Console http.Handler
+}
+
+// Listen takes the address, "" for none, so that a port in use is told before anything is delivered.
+func Listen(address string, from Sources) (*Server, error) {
 	if address == "" {
 		return &Server{}, nil
 	}
@@ -33,11 +42,14 @@ func Listen(address string, report func() relay.Report, status func(context.Cont
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, report()) })
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { page(w, r, status) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry(report), promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, from.Report()) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { page(w, r, from.Status) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry(from), promhttp.HandlerOpts{}))
+	if from.Console != nil {
+		mux.Handle("/", from.Console)
+	}
 	return &Server{listener: listener, http: &http.Server{Handler: mux, ReadTimeout: 5 * time.Second,
-		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}}, nil
+		WriteTimeout: 15 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}}, nil
 }
 
 // Address is where the server listens, "" when it does not.
@@ -66,23 +78,29 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// ready says whether this replica leads and delivers, or follows; if not, why.
+// ready says whether this replica leads and delivers, or follows a leader that is alive; if not, why. Warnings are what
+// a person should know and a load balancer should not act on.
 func ready(w http.ResponseWriter, r relay.Report) {
-	var reasons []string
-	if !r.PostgresUp {
+	reasons, warnings := []string{}, []string{}
+	switch {
+	case !r.PostgresUp:
 		reasons = append(reasons, "postgres_down")
-	}
-	if r.Leading && !r.KafkaUp {
+	case r.Leading && !r.KafkaUp:
 		reasons = append(reasons, "kafka_down")
-	}
-	if r.Leading && !r.InSession && r.KafkaUp && r.PostgresUp {
+	case r.Leading && !r.InSession:
 		reasons = append(reasons, "no_session")
+	case !r.Leading && !r.Following:
+		reasons = append(reasons, "no_leader")
+	}
+	if r.AuditDifference != 0 {
+		warnings = append(warnings, "audit_difference")
 	}
 	status := http.StatusOK
 	if len(reasons) > 0 {
 		status = http.StatusServiceUnavailable
 	}
-	answer(w, status, map[string]any{"ready": len(reasons) == 0, "leading": r.Leading, "reasons": reasons, "last_error": r.LastError})
+	answer(w, status, map[string]any{"ready": len(reasons) == 0, "leading": r.Leading, "reasons": reasons,
+		"warnings": warnings, "last_error": r.LastError})
 }
 
 // page answers with the outbox as the database knows it.
@@ -102,59 +120,4 @@ func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
-}
-
-// registry is the metrics of one relay, read from its report when they are asked for.
-func registry(report func() relay.Report) *prometheus.Registry {
-	registry := prometheus.NewRegistry()
-	gauge := func(name, help string, value func(relay.Report) float64) {
-		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help},
-			func() float64 { return value(report()) }))
-	}
-	gauge("relay_leader", "1 while this replica leads.", func(r relay.Report) float64 { return number(r.Leading) })
-	gauge("relay_epoch", "Epoch of this replica's last term.", func(r relay.Report) float64 { return float64(r.Epoch) })
-	gauge("relay_in_flight_bytes", "Bytes sent and not yet acked.", func(r relay.Report) float64 { return float64(r.InFlightBytes) })
-	gauge("relay_postgres_up", "1 when PostgreSQL answered the last time.", func(r relay.Report) float64 { return number(r.PostgresUp) })
-	gauge("relay_kafka_up", "1 when Kafka answered the last time.", func(r relay.Report) float64 { return number(r.KafkaUp) })
-	counter := func(name, help string, value func(relay.Report) int64) {
-		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
-			func() float64 { return float64(value(report())) }))
-	}
-	gauge("relay_postgres_timeline", "PostgreSQL's timeline, 0 before this replica's first session.",
-		func(r relay.Report) float64 { return float64(r.Timeline) })
-	counter("relay_postgres_timeline_changes_total", "Times that PostgreSQL was found on another timeline: fail-overs and restores.",
-		func(r relay.Report) int64 { return r.TimelineChanges })
-	counter("relay_settled_lost_events_total", "Events this process had settled, which PostgreSQL lost in a fail-over.",
-		func(r relay.Report) int64 { return r.SettledLost })
-	registry.MustRegister(&counters{report: report,
-		delivered: prometheus.NewDesc("relay_events_delivered_total", "Events delivered since this process began.", []string{"topic"}, nil),
-		ends:      prometheus.NewDesc("relay_session_ends_total", "Sessions ended, by reason.", []string{"reason"}, nil)})
-	return registry
-}
-
-func number(claim bool) float64 {
-	if claim {
-		return 1
-	}
-	return 0
-}
-
-// counters are the metrics whose labels are not known beforehand.
-type counters struct {
-	report          func() relay.Report
-	delivered, ends *prometheus.Desc
-}
-
-// Describe says nothing: the metrics depend on what has happened.
-func (c *counters) Describe(chan<- *prometheus.Desc) {}
-
-// Collect reads the report.
-func (c *counters) Collect(metrics chan<- prometheus.Metric) {
-	r := c.report()
-	for topic, n := range r.DeliveredByTopic {
-		metrics <- prometheus.MustNewConstMetric(c.delivered, prometheus.CounterValue, float64(n), topic)
-	}
-	for reason, n := range r.SessionEnds {
-		metrics <- prometheus.MustNewConstMetric(c.ends, prometheus.CounterValue, float64(n), reason)
-	}
 }

@@ -15,7 +15,13 @@ import (
 // serveReport runs a server that tells this report, until the test ends.
 func serveReport(t *testing.T, report *relay.Report, status func(context.Context) (any, error)) (get func(path string) (int, string)) {
 	t.Helper()
-	server, err := Listen("127.0.0.1:0", func() relay.Report { return *report }, status)
+	server, err := Listen("127.0.0.1:0", Sources{Report: func() relay.Report { return *report }, Status: status,
+		Outbox: func(context.Context) (Outbox, error) {
+			if !report.PostgresUp {
+				return Outbox{}, errors.New("no server")
+			}
+			return Outbox{Pending: 5, LagSeconds: 1.5, Parked: map[string]int64{"dead": 2, "held": 0}, RingOldestSeconds: 60}, nil
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +58,9 @@ func TestServer_IsReadyWhenItLeadsAndDeliversOrFollows(t *testing.T) {
 		reasons []string
 	}{
 		{relay.Report{}, 503, []string{"postgres_down"}},
-		{relay.Report{PostgresUp: true}, 200, nil},
+		{relay.Report{PostgresUp: true}, 503, []string{"no_leader"}},
+		{relay.Report{PostgresUp: true, Following: true}, 200, nil},
+		{relay.Report{PostgresUp: true, Following: true, AuditDifference: -1}, 200, nil},
 		{relay.Report{PostgresUp: true, Leading: true}, 503, []string{"kafka_down"}},
 		{relay.Report{PostgresUp: true, Leading: true, KafkaUp: true}, 503, []string{"no_session"}},
 		{relay.Report{PostgresUp: true, Leading: true, KafkaUp: true, InSession: true}, 200, nil},
@@ -75,15 +83,25 @@ func TestServer_IsReadyWhenItLeadsAndDeliversOrFollows(t *testing.T) {
 func TestServer_MetricsSayWhatTheReportSays(t *testing.T) {
 	report := &relay.Report{Leading: true, Epoch: 7, InFlightBytes: 42, PostgresUp: true,
 		Timeline: 4, TimelineChanges: 1, SettledLost: 100,
-		DeliveredByTopic: map[string]int64{"orders": 3}, SessionEnds: map[string]int64{"postgres": 2}}
+		DeliveredByTopic: map[string]int64{"orders": 3}, SessionEnds: map[string]int64{"postgres": 2},
+		PublishErrors: map[string]int64{"no_topic": 4}, Redeliveries: 6, AuditDifference: 9,
+		Delivery: relay.Delays{Count: 3, Sum: 2.5, Native: map[int]int64{0: 2, 1: 1}, Classic: map[float64]uint64{1: 2, 2: 3}}}
 	get := serveReport(t, report, nil)
 	_, body := get("/metrics")
 	for _, line := range []string{"relay_leader 1", "relay_epoch 7", "relay_in_flight_bytes 42", "relay_postgres_up 1",
 		"relay_postgres_timeline 4", "relay_postgres_timeline_changes_total 1", "relay_settled_lost_events_total 100",
-		"relay_kafka_up 0", `relay_events_delivered_total{topic="orders"} 3`, `relay_session_ends_total{reason="postgres"} 2`} {
+		"relay_kafka_up 0", `relay_events_delivered_total{topic="orders"} 3`, `relay_session_ends_total{reason="postgres"} 2`,
+		`relay_publish_errors_total{class="no_topic"} 4`, "relay_redeliveries_total 6", "relay_audit_difference_events 9",
+		"relay_events_pending 5", "relay_lag_seconds 1.5", `relay_parked_events{state="dead"} 2`, `relay_parked_events{state="held"} 0`,
+		"relay_ring_oldest_seconds 60", `relay_delivery_seconds_bucket{le="1"} 2`, `relay_delivery_seconds_bucket{le="+Inf"} 3`,
+		"relay_delivery_seconds_sum 2.5", "relay_delivery_seconds_count 3"} {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("no line %q in\n%s", line, body)
 		}
+	}
+	report.PostgresUp = false
+	if _, body := get("/metrics"); strings.Contains(body, "relay_events_pending ") || !strings.Contains(body, "relay_postgres_up 0\n") {
+		t.Errorf("figures that nobody could read, or nothing at all:\n%s", body)
 	}
 }
 
@@ -102,15 +120,15 @@ func TestServer_StatusIsTheDatabasesOrAnError(t *testing.T) {
 }
 
 func TestListen_SaysWhoseAddressIsTaken(t *testing.T) {
-	first, err := Listen("127.0.0.1:0", nil, nil)
+	first, err := Listen("127.0.0.1:0", Sources{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = first.listener.Close() }()
-	if _, err := Listen(first.Address(), nil, nil); err == nil || !strings.Contains(err.Error(), "http.listen") {
+	if _, err := Listen(first.Address(), Sources{}); err == nil || !strings.Contains(err.Error(), "http.listen") {
 		t.Errorf("a taken address: %v", err)
 	}
-	if none, err := Listen("", nil, nil); err != nil || none.Address() != "" || none.Run(t.Context()) != nil {
+	if none, err := Listen("", Sources{}); err != nil || none.Address() != "" || none.Run(t.Context()) != nil {
 		t.Errorf("no address: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/franz"
 )
 
 const progressTopic = "relay-progress"
@@ -33,6 +34,9 @@ func (r *rig) exactly() Options {
 				return nil, err
 			}
 			return record.Value, nil
+		},
+		Hanging: func(ctx context.Context, key string, ids ...string) (string, error) {
+			return franz.Hanging(ctx, cfg, progressTopic, []byte(key), ids...)
 		},
 	}
 	return o

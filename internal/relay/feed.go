@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/outboxrelay/relay/internal/fault"
@@ -40,6 +41,8 @@ type feed struct {
 	txn      *transaction  // nil with at_least_once
 	batch    *batch        // being filled
 	crowded  bool          // the last page was given up because nothing found room
+	// redelivered counts rows that are sent again though Kafka may have them.
+	redelivered *atomic.Int64
 }
 
 func (f *feed) run(ctx, stop context.Context) error {
@@ -157,7 +160,7 @@ func (f *feed) row(ctx, stop context.Context, row *store.Row) error {
 	if err := f.dispatch(ctx, row, size); err != nil {
 		return err
 	}
-	f.batch.settled.Books.Count(row.Slot, row.Seq)
+	f.batch.settled.Books.Count(row.Slot, row.Seq, row.Version)
 	f.batch.bytes += size
 	enough := f.txn != nil && f.txn.full()
 	if enough || f.batch.full() {
@@ -222,6 +225,7 @@ func (f *feed) send(ctx context.Context, row *store.Row, record *publisher.Recor
 	}
 	t := f.ledger.issue(f.batch, rowKey{row.Seq, row.ID}, size, topic)
 	t.alone = alone
+	f.note(t, row)
 	err := f.producer.Send(ctx, record, t)
 	if err == nil {
 		if f.txn != nil {

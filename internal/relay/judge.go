@@ -61,7 +61,6 @@ func (j *judge) topic(ctx context.Context, name []byte) (*topicState, error) {
 	t := j.topics[string(name)]
 	if t == nil {
 		t = &topicState{name: string(name)}
-		t.acked = j.count(t.name)
 		j.topics[t.name] = t
 	}
 	if t.asked == j.page && t.asked > 0 {
@@ -79,6 +78,9 @@ func (j *judge) topic(ctx context.Context, name []byte) (*topicState, error) {
 		return nil, fmt.Errorf("ask for topic %q: %w", t.name, err)
 	}
 	t.info = info
+	if t.trouble == "" && t.acked == nil { // not before the topic is known to exist: anybody may write any name into a row
+		t.acked = j.count(t.name)
+	}
 	return t, nil
 }
 

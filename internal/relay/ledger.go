@@ -37,6 +37,9 @@ type ticket struct {
 	topic *topicState
 	alone bool // sent with nothing else in flight
 	fate  fate // written by the report goroutine, read after the producer is closed
+	// unwritten says of a failed one that Kafka surely does not have it; written and read like fate.
+	unwritten bool
+	created   int64 // microseconds of Unix time
 }
 
 type fate uint8

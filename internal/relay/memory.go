@@ -15,6 +15,8 @@ type memory struct {
 	position store.Position // only for a known-bad variant: nothing but the cursor row may be started from
 	// acked were stored by Kafka and are not settled yet: they are not sent again.
 	acked map[rowKey]struct{}
+	// sent may be stored without an ack: sending them again may make a second copy.
+	sent map[rowKey]struct{}
 	// suspects were refused together with their batch: each is sent alone before it is judged.
 	suspects map[rowKey]struct{}
 	// condemned were refused alone: the reason.
@@ -26,8 +28,8 @@ type memory struct {
 }
 
 func newMemory(id store.Identity) *memory {
-	return &memory{identity: id, acked: map[rowKey]struct{}{}, suspects: map[rowKey]struct{}{},
-		condemned: map[rowKey]string{}, troubled: map[string]string{}, limit: firstTransaction}
+	return &memory{identity: id, acked: map[rowKey]struct{}{}, sent: map[rowKey]struct{}{},
+		suspects: map[rowKey]struct{}{}, condemned: map[rowKey]string{}, troubled: map[string]string{}, limit: firstTransaction}
 }
 
 // of gives the memory if it speaks of this server, else an empty one.
@@ -52,6 +54,9 @@ func (m *memory) learn(unsettled []*batch, transactional bool) {
 			case rejected:
 				m.suspects[t.key] = struct{}{}
 			case waiting, failed:
+				if !transactional && !t.unwritten && len(m.sent) < 2*maxRowsInFlight {
+					m.sent[t.key] = struct{}{}
+				}
 			}
 		}
 	}
@@ -111,6 +116,16 @@ func (m *memory) recall(key rowKey) bool {
 	}
 	_, was := m.acked[key]
 	delete(m.acked, key)
+	return was
+}
+
+// resend says whether an earlier session has sent the row and got no answer, and forgets it.
+func (m *memory) resend(key rowKey) bool {
+	if len(m.sent) == 0 {
+		return false
+	}
+	_, was := m.sent[key]
+	delete(m.sent, key)
 	return was
 }
 

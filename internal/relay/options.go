@@ -9,7 +9,7 @@ import (
 	"github.com/outboxrelay/relay/publisher"
 )
 
-// Options are what a Relay needs. Every field has to be set.
+// Options are what a Relay needs. Every field has to be set, unless it says otherwise.
 type Options struct {
 	Postgres store.ConnString
 	Schema   string
@@ -37,6 +37,9 @@ type Options struct {
 	ExactlyOnce *ExactlyOnce
 	// Ping says whether the cluster can be reached.
 	Ping func(ctx context.Context) error
+
+	// Keep is nil when nothing is to be discarded or audited.
+	Keep *Keeping
 
 	// Rest is told when a leader has had nothing to do for a while, and when that ends.
 	Rest func(resting bool)

@@ -19,10 +19,12 @@ type parcel struct {
 	alone bool // sent with nothing else in flight
 	fate  fate // written by the report goroutine before dock.arrived
 	err   error
+	// created is what a delivery is counted from, in microseconds of Unix time.
+	created int64
 }
 
 func newParcel(row *store.ParkedRow) *parcel {
-	p := &parcel{no: row.No, topic: string(row.Topic), state: row.State, place: row.Place()}
+	p := &parcel{no: row.No, topic: string(row.Topic), state: row.State, place: row.Place(), created: wanted(&row.Row).UnixMicro()}
 	if row.Key != nil {
 		key := string(row.Key)
 		p.key = &key
@@ -42,7 +44,8 @@ type dock struct {
 
 	waiting atomic.Int64
 	arrived chan struct{}
-	adrift  atomic.Bool // a record was given up without an answer: it may still be stored
+	refused func(class string) // told of each record that was not acked
+	adrift  atomic.Bool        // a record was given up without an answer: it may still be stored
 }
 
 // gatedProducer is a producer with what trust.gate said of it.
@@ -53,7 +56,7 @@ type gatedProducer struct {
 }
 
 func newDock(open func(publisher.Reports) (gatedProducer, error)) *dock {
-	return &dock{open: open, ungate: func() {}, arrived: make(chan struct{}, 1)}
+	return &dock{open: open, ungate: func() {}, arrived: make(chan struct{}, 1), refused: func(string) {}}
 }
 
 // ready gives the producer, a new one if there is none or the last one is dead.
@@ -150,6 +153,7 @@ func (d *dock) Acked(tag any, _ int32, _ int64) {
 func (d *dock) Failed(tag any, err error) {
 	p := tag.(*parcel)
 	p.fate, p.err = failed, err
+	d.refused(publisher.Class(err))
 	if publisher.Rejected(err) {
 		p.fate = rejected
 	}

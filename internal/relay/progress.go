@@ -26,6 +26,9 @@ type ExactlyOnce struct {
 	// Last is the value of the newest committed record with this key in Topic, which it creates when it is missing;
 	// nil when there is none. It is never nil because the topic could not be read to its end.
 	Last func(ctx context.Context, key string) ([]byte, error)
+	// Hanging says, for a person, which transaction keeps Last from reading Topic to its end, when it is one that nobody
+	// will end; "" when there is none. key is Last's, ids are the transactional ids that may have left it.
+	Hanging func(ctx context.Context, key string, ids ...string) (string, error)
 }
 
 // TransactionalID is the default transactional id of an outbox: the same for all its replicas and no other's.
@@ -143,6 +146,9 @@ func (s *session) takeOver(ctx, stop context.Context, names store.Names) (none s
 	}
 	last, err := lastProgress(ctx, s.ExactlyOnce, id, own)
 	if err != nil {
+		if stop.Err() == nil {
+			s.findHanging(ctx, err, id)
+		}
 		return position, err
 	}
 	verdict, err := decide(position.Batch, doubtOf(position.Candidate), last)
@@ -170,6 +176,21 @@ func (s *session) takeOver(ctx, stop context.Context, names store.Names) (none s
 	}
 	s.txn.number, s.txn.after = number, verdict.last
 	return position, nil
+}
+
+// findHanging looks for the reason when the progress record cannot be read. Both transactional ids are fenced, so what is
+// open of them is not at work.
+func (s *session) findHanging(ctx context.Context, why error, id string) {
+	if publisher.Class(why) != publisher.ClassTimedOut {
+		return
+	}
+	text, err := s.ExactlyOnce.Hanging(context.WithoutCancel(ctx), id, id, id+parkedID)
+	switch {
+	case err != nil:
+		s.Log.Debug("looking for a transaction that hangs", "error", err)
+	case text != "":
+		s.Log.Error("delivery has stopped until a person acts: " + text)
+	}
 }
 
 func (s *session) transactionalID(ctx context.Context) (string, error) {

@@ -3,7 +3,9 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +168,33 @@ func TestExactly_RefusesAnothersTransactionalID(t *testing.T) {
 	if ends := first.State().Report().SessionEnds; len(ends) > 0 {
 		t.Errorf("the first one was disturbed: %v", ends)
 	}
+}
+
+// The broker has left a transaction open for good. A person has to end it, and is told how; then the relay goes on.
+func TestTakeOver_SaysWhichTransactionHangs(t *testing.T) {
+	r := newRig(t, map[string]int32{"orders": 1, progressTopic: 1})
+	r.showOnFailure()
+	o := r.exactly()
+	exactly := *o.ExactlyOnce
+	last, tries := exactly.Last, new(atomic.Int64)
+	exactly.Last = func(ctx context.Context, key string) ([]byte, error) {
+		if tries.Add(1) <= 2 { // the first is the look before the fence
+			return nil, publisher.NewError(publisher.ClassTimedOut, "a transaction before it is still open")
+		}
+		return last(ctx, key)
+	}
+	exactly.Hanging = func(_ context.Context, key string, ids ...string) (string, error) {
+		return fmt.Sprint("abort what ", ids, " left beside ", key), nil
+	}
+	o.ExactlyOnce = &exactly
+	r.write50(1)
+	r.start(o)
+	r.settled(20 * time.Second)
+	id := "relay-" + queryRow[string](r, "select current_database()::text") + "-outbox-main"
+	if want := fmt.Sprintf("delivery has stopped until a person acts: abort what [%s %s-parked] left beside %s", id, id, id); !strings.Contains(r.log.String(), want) {
+		t.Errorf("the log does not say %q", want)
+	}
+	checkOrder(t, r.committed("orders"), 50, 0)
 }
 
 func TestLastProgress_TellsNothingFromUnreadable(t *testing.T) {

@@ -72,6 +72,7 @@ func (r *Relay) follow(ctx, stop context.Context, reached func()) error {
 			}
 			continue
 		}
+		r.state.followed()
 		if !following {
 			following = true
 			holder, _ := lease.Holder(stop)
@@ -117,6 +118,7 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 		end(err)
 		renewed <- l
 	}()
+	tidied := r.tidy(termCtx)
 	doubt, fenced := r.sessions(termCtx, stop, epoch, trust)
 	lost := context.Cause(termCtx)
 	if lost == nil && fenced != nil {
@@ -124,6 +126,7 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 		r.Log.Warn("stepping down", "epoch", epoch, "error", lost)
 	}
 	end(nil)
+	<-tidied
 	lease = <-renewed
 	r.state.follow()
 	if lost != nil && ctx.Err() == nil {

@@ -175,13 +175,17 @@ func (s *session) close() {
 // Acked is the producer's report. It runs on the report goroutine.
 func (s *session) Acked(tag any, _ int32, _ int64) {
 	t := tag.(*ticket)
-	t.topic.acked.Add(1)
+	if s.txn == nil {
+		s.state.landed(t, time.Now().UnixMicro())
+	}
 	s.ledger.ack(t)
 }
 
 // Failed is the producer's report. Any failure ends the session: what was in flight is read again.
 func (s *session) Failed(tag any, err error) {
 	t := tag.(*ticket)
+	t.unwritten = publisher.NotWritten(err)
+	s.state.refused(publisher.Class(err))
 	switch {
 	case publisher.Rejected(err):
 		if t.alone {

@@ -68,9 +68,10 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 		r.careful--
 	}
 	var done []int64
+	var landed []*parcel
 	for _, p := range parcels {
 		if p.fate == acked {
-			done = append(done, p.no)
+			done, landed = append(done, p.no), append(landed, p)
 			continue
 		}
 		if failure == nil || publisher.Innocent(failure) {
@@ -86,10 +87,14 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 			return shipped{}, err
 		}
 		done = nil
+		if failure != nil {
+			landed = nil
+		}
 	}
 	if err := r.writeDown(ctx, done, changes); err != nil {
 		return shipped{}, err
 	}
+	r.state.released(landed)
 	r.afterFault(ctx, failure)
 	return shipped{rows: n, clean: failure == nil && !held}, nil
 }

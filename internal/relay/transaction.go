@@ -50,6 +50,7 @@ type transaction struct {
 	bracket  *bracket
 	fresh    chan<- store.Anchor
 	settled  func(*store.Settlement)
+	state    *State
 	budget   int64
 
 	number int64 // of the last batch prepared
@@ -153,6 +154,7 @@ func (t *transaction) commit(ctx context.Context) error {
 		// when the progress record has been read.
 		return errRecycle
 	}
+	t.landed(taken)
 	t.open, t.after, t.previous, t.committedAt = false, t.number, next, time.Now()
 	t.ledger.recycle(taken)
 	t.adapt(full, time.Since(t.began))
@@ -168,6 +170,18 @@ func (t *transaction) commit(ctx context.Context) error {
 		return errRecycle
 	}
 	return nil
+}
+
+// landed counts the events of a transaction that was committed.
+func (t *transaction) landed(batches []*batch) {
+	at := time.Now().UnixMicro()
+	for _, b := range batches {
+		for i := range b.tickets {
+			if ticket := &b.tickets[i]; ticket.topic != nil {
+				t.state.landed(ticket, at)
+			}
+		}
+	}
 }
 
 // acked waits for the reports of all that was sent.

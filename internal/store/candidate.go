@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"strconv"
 	"time"
 )
 
@@ -37,6 +38,9 @@ type bookText struct {
 	Rows int64  `json:"rows"`
 	Sum  string `json:"sum"`
 	Last int64  `json:"last"`
+	// A candidate of an older relay has neither.
+	Versioned int64  `json:"versioned,omitempty"`
+	Versions  string `json:"versions,omitempty"`
 }
 
 type parkedText struct {
@@ -55,9 +59,9 @@ func (c *Candidate) encode() ([]byte, error) {
 		to := m.Cursor.To.String()
 		t.To = &to
 	}
-	slots, rows, sums, lasts := m.Books.columns()
-	for i := range slots {
-		t.Books = append(t.Books, bookText{slots[i], rows[i], sums[i], lasts[i]})
+	b := m.Books.columns()
+	for i := range b.slots {
+		t.Books = append(t.Books, bookText{b.slots[i], b.rows[i], b.sums[i], b.lasts[i], b.versioned[i], b.versions[i]})
 	}
 	for _, p := range m.Parked {
 		t.Parked = append(t.Parked, parkedText(p))
@@ -109,6 +113,14 @@ func (b *Books) enter(line bookText) error {
 		return fmt.Errorf("books of slot %d: %d rows with the sum %q", line.Slot, line.Rows, line.Sum)
 	}
 	s := &b.slots[line.Slot]
+	if line.Versioned != 0 {
+		versions, err := strconv.ParseUint(line.Versions, 10, 64)
+		if err != nil || line.Versioned != line.Rows {
+			return fmt.Errorf("books of slot %d: %d versions with the sum %q", line.Slot, line.Versioned, line.Versions)
+		}
+		s.versioned += line.Versioned
+		s.versions += versions
+	}
 	s.rows += line.Rows
 	s.add(new(big.Int).And(sum, new(big.Int).SetUint64(1<<64-1)).Uint64(), new(big.Int).Rsh(sum, 64).Uint64())
 	s.last = max(s.last, line.Last)

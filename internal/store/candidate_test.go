@@ -16,7 +16,7 @@ func someCandidate() *Candidate {
 			{Slot: 3, Seq: 1234, State: "dead", Reason: `too_large: "quoted"`}},
 	}
 	for seq := int64(1); seq < 1000; seq++ {
-		c.Settlement.Books.Count(int16(seq%3), 1<<62+seq) // sums beyond 64 bits
+		c.Settlement.Books.Count(int16(seq%3), 1<<62+seq, uint32(seq)) // sums beyond 64 bits
 	}
 	return c
 }

@@ -202,7 +202,7 @@ func (y *tally) session(t *testing.T, s *testSession, r *rand.Rand, finished *at
 				return ErrStop
 			}
 			rows = append(rows, string(row.Key)+"/"+string(row.Payload))
-			books.Count(row.Slot, row.Seq)
+			books.Count(row.Slot, row.Seq, row.Version)
 			return nil
 		})
 		if err != nil {

@@ -8,11 +8,12 @@ import (
 
 func TestMutants_OfReadingAreCaught(t *testing.T) {
 	mutanttest.Caught(t, map[string]string{
-		"cursor-on-seq":        "TestWindows_UnderFire",
-		"order-by-xid-seq":     "TestWindows_UnderFire",
-		"anchor-from-xmax":     "TestWindows_UnderFire",
-		"silent-empty-window":  "TestWindows_UnderFire",
-		"no-second-look":       "TestWindows_UnderFire",
-		"settle-without-epoch": "TestSettler_WritesNothingUnderAnotherEpoch",
+		"cursor-on-seq":          "TestWindows_UnderFire",
+		"order-by-xid-seq":       "TestWindows_UnderFire",
+		"anchor-from-xmax":       "TestWindows_UnderFire",
+		"silent-empty-window":    "TestWindows_UnderFire",
+		"no-second-look":         "TestWindows_UnderFire",
+		"settle-without-epoch":   "TestSettler_WritesNothingUnderAnotherEpoch",
+		"truncate-without-audit": "TestAudit_FindsWhatWasDoneByHand",
 	})
 }

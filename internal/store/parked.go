@@ -41,7 +41,7 @@ func NewYard(ctx context.Context, c *pgx.Conn, names Names, name string, fence F
 func (y *Yard) Close() { closeSoon(y.conn) }
 
 const parkedColumns = `parked_no, state, due_at, attempts, reason, parked_at,
-	seq, 0::int2, id, topic, key, type, payload, payload_bytes, headers, partition, deliver_at, created_at`
+	seq, 0::int2, id, topic, key, type, payload, payload_bytes, headers, partition, deliver_at, created_at, xmin`
 
 // dueSQL finds what has a time of its own. Needs parked_due.
 //

@@ -20,7 +20,7 @@ const defaultNear = 50_000
 // branch is not executed when C is what the caller knows already. Needs the btree on seq in each ring partition.
 const openSQL = `
 	select pg_current_snapshot()::text, null::int8, null::int2, null::uuid, null::text, null::text, null::text,
-	       null::json, null::bytea, null::json, null::int4, null::timestamptz, null::timestamptz
+	       null::json, null::bytea, null::json, null::int4, null::timestamptz, null::timestamptz, null::xid
 	union all
 	select null, e.* from (
 		select ` + rowColumns + ` from %[1]s

@@ -8,9 +8,9 @@ import (
 )
 
 // rowColumns are the columns of a page, in the order Row decodes them; their binary wire form is what decode reads.
-const rowColumns = `seq, slot, id, topic, key, type, payload, payload_bytes, headers, partition, deliver_at, created_at`
+const rowColumns = `seq, slot, id, topic, key, type, payload, payload_bytes, headers, partition, deliver_at, created_at, xmin`
 
-const rowWidth = 12
+const rowWidth = 13
 
 // Row is one event as it lies on the wire. Every slice points into the connection's read buffer and is valid only
 // until the next row; nil is SQL's null.
@@ -27,6 +27,7 @@ type Row struct {
 	Partition    int32     // -1: null
 	DeliverAt    time.Time // zero: null
 	CreatedAt    time.Time
+	Version      uint32 // xmin: the transaction that wrote the row as it is; its own, or a savepoint's, unless it was edited
 }
 
 // Value is the record's value: whichever payload is there, or nil.
@@ -50,7 +51,7 @@ func (r *Row) decode(v [][]byte) error {
 	if len(v) != rowWidth {
 		return fmt.Errorf("a page row has %d columns, not %d", len(v), rowWidth)
 	}
-	if len(v[0]) != 8 || len(v[1]) != 2 || len(v[2]) != 16 || v[3] == nil || len(v[11]) != 8 {
+	if len(v[0]) != 8 || len(v[1]) != 2 || len(v[2]) != 16 || v[3] == nil || len(v[11]) != 8 || len(v[12]) != 4 {
 		return errors.New("a page row is not in the binary form that was asked for")
 	}
 	r.Seq = int64(binary.BigEndian.Uint64(v[0]))
@@ -64,6 +65,7 @@ func (r *Row) decode(v [][]byte) error {
 	}
 	r.DeliverAt = timestamp(v[10])
 	r.CreatedAt = timestamp(v[11])
+	r.Version = binary.BigEndian.Uint32(v[12])
 	return nil
 }
 

@@ -12,7 +12,7 @@ func readAll(t *testing.T, s *testSession, c Cursor) (payloads []string, next Cu
 	t.Helper()
 	page, err := s.reader.Read(t.Context(), c, s.position.Anchors, 100, func(row *Row) error {
 		payloads = append(payloads, string(row.Value()))
-		books.Count(row.Slot, row.Seq)
+		books.Count(row.Slot, row.Seq, row.Version)
 		return nil
 	})
 	if err != nil {
@@ -86,7 +86,7 @@ func TestSettler_ParksInTheCursorsStatement(t *testing.T) {
 	due := time.Date(2031, 2, 3, 4, 5, 6, 7000, time.UTC)
 	var books Books
 	page, err := s.reader.Read(t.Context(), s.position.Cursor, s.position.Anchors, 100, func(row *Row) error {
-		books.Count(row.Slot, row.Seq)
+		books.Count(row.Slot, row.Seq, row.Version)
 		if string(row.Key) == "a" {
 			parked = append(parked, Parked{Slot: row.Slot, Seq: row.Seq, State: "scheduled", Reason: "later", Due: due})
 		}

@@ -48,10 +48,12 @@ const settleSQL = `
 		 where name = $1 and (epoch = $2 and session = $21 %[5]s)
 		returning name),
 	booked as (
-		insert into %[2]s as s (name, slot, settled_rows, settled_sum, last_seq)
-		select mine.name, b.* from mine, unnest($10::int2[], $11::int8[], $12::text[]::numeric[], $13::int8[]) b
+		insert into %[2]s as s (name, slot, settled_rows, settled_sum, last_seq, version_rows, version_sum)
+		select mine.name, b.* from mine, unnest($10::int2[], $11::int8[], $12::text[]::numeric[], $13::int8[], $22::int8[],
+		       $23::text[]::numeric[]) b
 		on conflict (name, slot) do update set settled_rows = s.settled_rows + excluded.settled_rows,
-		       settled_sum = s.settled_sum + excluded.settled_sum, last_seq = greatest(s.last_seq, excluded.last_seq)),
+		       settled_sum = s.settled_sum + excluded.settled_sum, last_seq = greatest(s.last_seq, excluded.last_seq),
+		       version_rows = s.version_rows + excluded.version_rows, version_sum = s.version_sum + excluded.version_sum),
 	parked as (
 		insert into %[3]s (name, seq, state, reason, due_at, id, topic, key, type, payload, payload_bytes, headers,
 		       partition, deliver_at, created_at)
@@ -135,7 +137,7 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 		text := m.Cursor.To.String()
 		to = &text
 	}
-	slots, rows, sums, lasts := m.Books.columns()
+	books := m.Books.columns()
 	parked := parkedArraysOf(m.Parked)
 	delivered := m.Books.Rows() - int64(len(m.Parked))
 
@@ -152,8 +154,9 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 	batch := &pgx.Batch{}
 	batch.Queue(s.sequence)
 	batch.Queue(s.sql, s.name, s.fence.Epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
-		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, slots, rows, sums, lasts,
-		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, number, candidate, s.fence.Session)
+		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, books.slots, books.rows, books.sums, books.lasts,
+		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, number, candidate, s.fence.Session,
+		books.versioned, books.versions)
 	results := s.conn.SendBatch(ctx, batch)
 	var anchor Anchor
 	var xid string

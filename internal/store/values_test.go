@@ -133,14 +133,18 @@ func TestBooks_AddUpBeyond64Bits(t *testing.T) {
 	want := new(big.Int)
 	for i := range 100 {
 		seq := int64(math.MaxInt64) - int64(i)
-		other.Count(3, seq)
+		other.Count(3, seq, 1)
 		want.Add(want, big.NewInt(seq))
 	}
-	b.Count(0, 7)
+	b.Count(0, 7, 1<<32-1)
 	b.Add(&other)
-	slots, rows, sums, lasts := b.columns()
+	c := b.columns()
+	slots, rows, sums, lasts := c.slots, c.rows, c.sums, c.lasts
 	if !slices.Equal(slots, []int16{0, 3}) || !slices.Equal(rows, []int64{1, 100}) || b.Rows() != 101 {
 		t.Fatalf("slots %v rows %v total %d", slots, rows, b.Rows())
+	}
+	if !slices.Equal(c.versions, []string{"4294967295", "100"}) || !slices.Equal(c.versioned, rows) {
+		t.Errorf("versions %v of %v rows", c.versions, c.versioned)
 	}
 	if sums[0] != "7" || sums[1] != want.String() || lasts[1] != math.MaxInt64 {
 		t.Errorf("sums %v lasts %v, want %s", sums, lasts, want)

@@ -156,6 +156,10 @@ func (r *run) torture(ctx context.Context) error {
 	defer stopWatching() // before the wait
 	background.Go(func() { r.sampler.run(watching) })
 	background.Go(func() { r.relays.observe(watching, r.usage) })
+	if r.progress != "" && r.kafka != nil {
+		o := &operator{admin: r.admin, topics: r.topics(), note: r.note}
+		background.Go(func() { o.run(watching) })
+	}
 	concurrent, err := r.newReader(true, r.concurrent)
 	if err != nil {
 		return err

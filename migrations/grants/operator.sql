@@ -2,7 +2,7 @@
 -- and what they write. It cannot change what an operation says of who and when, and it does not read events.
 -- psql -v schema=outbox -v role=alice -f migrations/grants/operator.sql
 grant usage on schema :"schema" to :"role";
-grant select on :"schema".parked, :"schema".operations, :"schema".relays, :"schema".slots, :"schema".lag, :"schema".relay_migrations to :"role";
+grant select on :"schema".parked, :"schema".operations, :"schema".relays, :"schema".slots, :"schema".ring, :"schema".lag, :"schema".relay_migrations to :"role";
 grant delete, update (parked_no, state, reason, due_at, topic, key, headers, payload, payload_bytes, partition, lettered_at)
     on :"schema".parked to :"role";
 grant insert (verb, events, detail) on :"schema".operations to :"role";

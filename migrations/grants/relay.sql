@@ -9,5 +9,7 @@ grant select, truncate on
 grant select, insert, update on :"schema".relays, :"schema".slots to :"role";
 grant select, insert, update, delete on :"schema".parked to :"role";
 grant select, insert on :"schema".operations to :"role";
+grant select on :"schema".ring to :"role";
+grant select, insert, update on :"schema".replays to :"role";
 grant select, delete on :"schema".inbox to :"role";
 grant execute on all functions in schema :"schema" to :"role";

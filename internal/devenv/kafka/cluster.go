@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/outboxrelay/relay/internal/devenv/maven"
 	"github.com/outboxrelay/relay/internal/devenv/process"
 )
 
@@ -97,7 +98,7 @@ func open(ctx context.Context, opts Options) (*Cluster, error) {
 	if opts.HeapMB == 0 {
 		opts.HeapMB = 256
 	}
-	java, err := findJava()
+	java, err := maven.Java()
 	if err != nil {
 		return nil, err
 	}
@@ -277,3 +278,6 @@ func (c *Cluster) StartNode(ctx context.Context, i int) error {
 	}
 	return nil
 }
+
+// PID of a node's process.
+func (c *Cluster) PID(i int) int { return c.nodes[i].proc.PID() }

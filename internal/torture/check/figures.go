@@ -34,6 +34,7 @@ type Figures struct {
 
 	Faults      map[string]int `json:"faults"`
 	Troubles    int            `json:"troubles"` // what the harness could not do
+	Operated    int            `json:"operated"` // transactions that Kafka left open, ended by hand
 	Terms       int            `json:"terms"`
 	SessionEnds map[string]int `json:"session_ends"`
 	// TakeOver is the time from a fault of the leader alone to the next session, by fault.
@@ -140,6 +141,8 @@ func (f *Figures) times(c *checker) {
 			}
 		case journal.Trouble:
 			f.Troubles++
+		case journal.Operator:
+			f.Operated++
 		case journal.Quiet:
 			quiet = a.At
 		case journal.Drained:

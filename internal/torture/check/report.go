@@ -82,6 +82,9 @@ func (r Result) Page() string {
 		row("transactions of the relay", "%d committed, %d records aborted", f.Batches, f.Aborted)
 	}
 	row("faults", "%s", counts(f.Faults))
+	if f.Operated > 0 {
+		row("transactions that Kafka left open, ended as an operator would", "%d, see actions.jsonl", f.Operated)
+	}
 	if f.Troubles > 0 {
 		row("faults that were not possible then", "%d, see actions.jsonl", f.Troubles)
 	}

@@ -199,6 +199,7 @@ const (
 	NotReady    = "not_ready"    // a relay's /readyz after the drain
 	Lost        = "commits_lost" // a promotion has lost commits
 	Trouble     = "trouble"      // the harness could not do something
+	Operator    = "operator"     // the harness did what the relay's log asks of people
 )
 
 // Action is a line about what was done, or what happened.

@@ -1,0 +1,14 @@
+export { defineEvent, tombstone } from './event';
+export type { EventDefinition, EventOf, EventOptions, PayloadOf, Tombstone } from './event';
+export { OutboxInvalidEventError, OutboxSchemaError, OutboxTransactionRequiredError, OutboxWriteError } from './errors';
+export type { EventFault } from './errors';
+export { withInbox, pruneInbox } from './inbox';
+export type { InboxMessage, InboxOptions, InboxResult } from './inbox';
+export { createOutbox } from './outbox';
+export type { EmitOptions, Outbox, OutboxEvent, OutboxOptions } from './outbox';
+export { readRecord } from './record';
+export type { ConsumedRecord, RecordLike } from './record';
+export type { SchemaIssue, SchemaResult, StandardSchema } from './standard-schema';
+export { transactionOf } from './transaction';
+export type { Transaction, TransactionClient, TransactionOptions } from './transaction';
+export { newId } from './uuid';

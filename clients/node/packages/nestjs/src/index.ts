@@ -1,0 +1,15 @@
+export * from '@outboxrelay/core';
+export { ConsumeEvent, Meta, Tx } from './consume-event.decorator';
+export type { ConsumeEventOptions, RetryOptions } from './consume-event.options';
+export { Emits } from './emits.decorator';
+export { OutboxHealthIndicator } from './health';
+export type { OutboxHealth } from './health';
+export { exitOnKafkaCrash, kafkaConsumer } from './kafka';
+export type { KafkaConsumerOptions } from './kafka';
+export type { EventMeta } from './message';
+export { OutboxModule } from './outbox.module';
+export type { OutboxModuleAsyncOptions, OutboxModuleOptions, TransactionRunner } from './options';
+export { OutboxService } from './outbox.service';
+export { RejectEventError } from './reject';
+export { RelayOutboxStore } from './relay-outbox-store';
+export type { OutboxStoreMessage } from './relay-outbox-store';

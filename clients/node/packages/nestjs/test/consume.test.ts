@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Controller, Injectable, Logger, Module, ValidationPipe } from '@nestjs/common';
+import { Payload } from '@nestjs/microservices';
+import { Test, type TestingModule } from '@nestjs/testing';
+import { ClsPluginTransactional, Transactional, TransactionHost } from '@nestjs-cls/transactional';
+import { TransactionalAdapterTypeOrm } from '@nestjs-cls/transactional-adapter-typeorm';
+import { IsString } from 'class-validator';
+import { ClsModule } from 'nestjs-cls';
+import { DataSource, type EntityManager } from 'typeorm';
+import { ConsumeEvent, defineEvent, Meta, OutboxModule, RejectEventError, tombstone, Tx, type EventMeta, type StandardSchema } from '@outboxrelay/nestjs';
+import { deliver } from '@outboxrelay/nestjs/testing';
+import { connect, count, leg } from './support';
+
+interface Order {
+  id: string;
+  total: string;
+}
+const schema: StandardSchema<Order, Order> = {
+  '~standard': {
+    version: 1,
+    vendor: 'test',
+    validate: (value: any) => (typeof value?.id === 'string' ? { value } : { issues: [{ message: 'secret words', path: ['id'] }] }),
+  },
+};
+class Dto {
+  @IsString() id!: string;
+}
+const topic = `${leg}-consume`;
+const Placed = defineEvent<Order>()({ topic, type: 'Placed', key: (order) => order.id });
+const Paid = defineEvent<Order>()({ topic, type: 'Paid' });
+const Failing = defineEvent<Order>()({ topic, type: 'Failing', key: (order) => order.id });
+const Rejected = defineEvent<Order>()({ topic, type: 'Rejected' });
+const Checked = defineEvent({ topic, type: 'Checked', schema });
+const Validated = defineEvent<Dto>()({ topic, type: 'Validated' });
+const Outage = defineEvent<Order>()({ topic, type: 'Outage' });
+const Deferred = defineEvent<Order>()({ topic, type: 'Deferred' });
+const Gone = defineEvent<Order>()({ topic, type: 'Gone', key: (order) => order.id });
+const Held = defineEvent<Order>()({ topic, type: 'Held' });
+const Waiting = defineEvent<Order>()({ topic, type: 'Waiting' });
+
+const quick = { attempts: 3, minDelay: 1, maxDelay: 2 };
+const seen: { handler: string; payload: unknown; meta: EventMeta }[] = [];
+let failures = 0;
+
+@Injectable()
+class Invoices {
+  constructor(private readonly host: TransactionHost<TransactionalAdapterTypeOrm>) {}
+
+  @Transactional()
+  async add(order: Order): Promise<void> {
+    await this.host.tx.query('insert into consumed values ($1)', [order.id]);
+  }
+}
+
+@Controller()
+class Consumer {
+  constructor(private readonly invoices: Invoices) {}
+
+  @ConsumeEvent(Placed, { consumer: 'billing' })
+  async placed(@Payload() order: Order, @Tx() tx: EntityManager, @Meta() meta: EventMeta) {
+    seen.push({ handler: 'placed', payload: order, meta });
+    await tx.query('insert into consumed values ($1)', [order.id]);
+  }
+
+  @ConsumeEvent(Paid, { consumer: 'billing' })
+  async paid(@Payload() order: Order) {
+    await this.invoices.add(order);
+  }
+
+  @ConsumeEvent(Failing, { consumer: 'billing', retry: quick, deadLetter: true })
+  async failing(@Payload() order: Order, @Tx() tx: EntityManager, @Meta() meta: EventMeta) {
+    seen.push({ handler: 'failing', payload: order, meta });
+    await tx.query('insert into consumed values ($1)', [order.id]);
+    throw new Error('it never works');
+  }
+
+  @ConsumeEvent(Rejected, { consumer: 'billing', retry: quick, deadLetter: `${topic}.graveyard` })
+  async rejected(@Payload() order: Order, @Tx() tx: EntityManager, @Meta() meta: EventMeta) {
+    seen.push({ handler: 'rejected', payload: order, meta });
+    await tx.query('insert into consumed values ($1)', [order.id]);
+    throw new RejectEventError('no such customer');
+  }
+
+  @ConsumeEvent(Checked, { consumer: 'billing', retry: quick, deadLetter: true })
+  async checked(@Payload() order: Order, @Meta() meta: EventMeta) {
+    seen.push({ handler: 'checked', payload: order, meta });
+  }
+
+  @ConsumeEvent(Validated, { consumer: 'billing', retry: quick, deadLetter: true })
+  async validated(@Payload(new ValidationPipe()) dto: Dto, @Meta() meta: EventMeta) {
+    seen.push({ handler: 'validated', payload: dto, meta });
+  }
+
+  @ConsumeEvent(Outage, { consumer: 'billing', retry: quick, deadLetter: true })
+  async outage(@Payload() order: Order, @Tx() tx: EntityManager) {
+    failures += 1;
+    // More often than there are attempts.
+    if (failures <= quick.attempts + 2) await tx.query('select pg_terminate_backend(pg_backend_pid())');
+    await tx.query('insert into consumed values ($1)', [order.id]);
+  }
+
+  @ConsumeEvent(Deferred, { consumer: 'billing', retry: quick, deadLetter: true })
+  async deferred(@Payload() order: Order, @Tx() tx: EntityManager) {
+    await tx.query('insert into consumed_deferred values ($1)', [order.id]);
+  }
+
+  @ConsumeEvent(Gone, { consumer: 'billing' })
+  async gone(@Payload() order: Order | null, @Meta() meta: EventMeta) {
+    seen.push({ handler: 'gone', payload: order, meta });
+  }
+
+  @ConsumeEvent(Held, { consumer: 'billing', retry: quick })
+  async held(@Payload() order: Order, @Tx() tx: EntityManager) {
+    failures += 1;
+    if (failures <= 10) throw new Error('not yet');
+    await tx.query('insert into consumed values ($1)', [order.id]);
+  }
+
+  @ConsumeEvent(Waiting, { consumer: 'billing', retry: { minDelay: 60_000, maxDelay: 60_000 } })
+  async waiting() {
+    failures += 1;
+    throw new Error('not today');
+  }
+}
+
+let ds: DataSource;
+let mod: TestingModule;
+
+before(async () => {
+  Logger.overrideLogger(false);
+  ds = await connect();
+  await ds.query('create table if not exists consumed (id text)');
+  await ds.query('create table if not exists consumed_parents (id text primary key)');
+  await ds.query('create table if not exists consumed_deferred (id text references consumed_parents deferrable initially deferred)');
+  mod = await build();
+});
+after(async () => {
+  await mod?.close();
+  await ds?.destroy();
+});
+
+async function build(): Promise<TestingModule> {
+  @Module({ providers: [{ provide: DataSource, useValue: ds }], exports: [DataSource] })
+  class DatabaseModule {}
+  return Test.createTestingModule({
+    imports: [
+      ClsModule.forRoot({
+        plugins: [
+          new ClsPluginTransactional({ imports: [DatabaseModule], adapter: new TransactionalAdapterTypeOrm({ dataSourceToken: DataSource }) }),
+        ],
+      }),
+      OutboxModule.forRoot(),
+    ],
+    controllers: [Consumer],
+    providers: [Invoices],
+  }).compile();
+}
+
+const rows = (id: string) => count(ds, `consumed where id = '${id}'`);
+const inboxRows = (id: string) => count(ds, `outbox.inbox where message_id = '${id}'`);
+const letters = (id: string): Promise<any[]> =>
+  ds.query(`select topic, key, type, payload, payload_bytes, headers from outbox.events where headers->>'x-original-id' = $1`, [id]);
+const attempts = (handler: string, id: string) => seen.filter((one) => one.handler === handler && one.meta.id === id).map(({ meta }) => meta.attempt);
+
+let next = 0;
+const newId = () => `0198c0de-0000-7000-8000-${leg === 'nest11' ? 1 : 2}${String((next += 1)).padStart(11, '0')}`;
+
+test('an event is handled once, however often it comes', async () => {
+  const id = newId();
+  await deliver(mod, Placed, { id: 'once', total: '9.90' }, { id, headers: { tenant: 'acme', odd: '{"t":7}' }, key: '{"t":7}' });
+  await deliver(mod, Placed, { id: 'once', total: '9.90' }, { id });
+  assert.deepEqual([await rows('once'), await inboxRows(id), attempts('placed', id)], [1, 1, [1]]);
+  const { payload, meta } = seen.find((one) => one.meta.id === id)!;
+  assert.deepEqual(payload, { id: 'once', total: '9.90' });
+  assert.equal(meta.topic, topic);
+  assert.equal(meta.type, 'Placed');
+  assert.equal(meta.partition, 0);
+  assert.ok(meta.createdAt instanceof Date);
+  // Nest's parser made objects of both.
+  assert.equal(meta.key, '{"t":7}');
+  assert.equal(meta.headers['odd'], '{"t":7}');
+});
+
+test('two deliveries at the same time are one', async () => {
+  const id = newId();
+  await Promise.all(Array.from({ length: 5 }, () => deliver(mod, Placed, { id: 'together', total: '1' }, { id })));
+  assert.deepEqual([await rows('together'), attempts('placed', id)], [1, [1]]);
+});
+
+test('another type is left alone', async () => {
+  const id = newId();
+  await deliver(mod, Placed, { id: 'unknown', total: '1' }, { id, type: 'SomethingElse' });
+  assert.deepEqual([await rows('unknown'), await inboxRows(id)], [0, 0]);
+});
+
+test('a service with @Transactional() joins the transaction of the handler', async () => {
+  const id = newId();
+  await deliver(mod, Paid, { id: 'joined', total: '1' }, { id });
+  await deliver(mod, Paid, { id: 'joined', total: '1' }, { id });
+  assert.deepEqual([await rows('joined'), await inboxRows(id)], [1, 1]);
+});
+
+test('what always fails becomes a dead letter, with the bytes and the key it had', async () => {
+  const id = newId();
+  await deliver(mod, Failing, { id: 'fails', total: '1' }, { id, headers: { tenant: 'acme' } });
+  await deliver(mod, Failing, { id: 'fails', total: '1' }, { id });
+  assert.deepEqual([await rows('fails'), await inboxRows(id), attempts('failing', id)], [0, 1, [1, 2, 3]]);
+  const [letter, ...others] = await letters(id);
+  assert.equal(others.length, 0);
+  assert.equal(letter.topic, `${topic}.billing.dlq`);
+  assert.equal(letter.key, 'fails');
+  assert.equal(letter.type, 'Failing');
+  assert.equal(letter.payload_bytes.toString(), '{"id":"fails","total":"1"}');
+  assert.equal(letter.headers['x-error'], 'Error: it never works');
+  assert.equal(letter.headers['x-attempts'], '3');
+  assert.equal(letter.headers['tenant'], 'acme');
+});
+
+test('what can never work is not tried again', async () => {
+  const [rejected, checked, validated] = [newId(), newId(), newId()];
+  await deliver(mod, Rejected, { id: 'rejected', total: '1' }, { id: rejected });
+  assert.deepEqual([await rows('rejected'), attempts('rejected', rejected)], [0, [1]]);
+  assert.equal((await letters(rejected))[0].topic, `${topic}.graveyard`);
+
+  await deliver(mod, Checked, { total: 'secret' } as never, { id: checked });
+  const [letter] = await letters(checked);
+  assert.equal(letter.headers['x-error'], 'OutboxSchemaError: Checked: the payload does not match the schema at id');
+  assert.equal(letter.headers['x-attempts'], '1');
+
+  await deliver(mod, Validated, { id: 7 } as never, { id: validated });
+  assert.equal((await letters(validated))[0].headers['x-attempts'], '1');
+  assert.deepEqual(attempts('validated', validated), []);
+});
+
+test('a failure at the commit counts too', async () => {
+  const id = newId();
+  await deliver(mod, Deferred, { id: 'no parent', total: '1' }, { id });
+  assert.equal((await letters(id))[0].headers['x-attempts'], '3');
+  assert.equal(await inboxRows(id), 1);
+});
+
+test('a database that goes away is not the event\'s fault', async () => {
+  failures = 0;
+  const id = newId();
+  await deliver(mod, Outage, { id: 'outage', total: '1' }, { id });
+  assert.deepEqual([await rows('outage'), (await letters(id)).length, failures], [1, 0, quick.attempts + 3]);
+});
+
+test('a tombstone is null, not the message', async () => {
+  const id = newId();
+  await deliver(mod, Gone, tombstone, { id, key: '42' });
+  const { payload, meta } = seen.find((one) => one.meta.id === id)!;
+  assert.deepEqual([payload, meta.key], [null, '42']);
+});
+
+test('without a dead letter the event waits until it works', async () => {
+  failures = 0;
+  const id = newId();
+  await deliver(mod, Held, { id: 'held', total: '1' }, { id });
+  assert.deepEqual([await rows('held'), failures, (await letters(id)).length], [1, 11, 0]);
+});
+
+test('a shutdown does not wait for a retry, and the event comes again', async () => {
+  failures = 0;
+  const id = newId();
+  const other = await build();
+  const delivered = deliver(other, Waiting, { id: 'waiting', total: '1' }, { id });
+  const outcome = assert.rejects(delivered);
+  while (failures === 0) await new Promise((resolve) => setImmediate(resolve));
+  await other.close();
+  await outcome;
+  assert.equal(await inboxRows(id), 0);
+});
+
+test('two handlers with one name for one event are refused', async () => {
+  @Controller()
+  class One {
+    @ConsumeEvent(Placed, { consumer: 'billing' }) first() {}
+    @ConsumeEvent(Placed, { consumer: 'billing' }) second() {}
+  }
+  const twins = await Test.createTestingModule({ imports: [OutboxModule.forRoot({ transaction: (work) => ds.transaction(work) })], controllers: [One] }).compile();
+  await assert.rejects(twins.init(), /One\.first and One\.second both handle .* as consumer "billing"/);
+  assert.throws(() => ConsumeEvent(Placed, { consumer: '' }), /consumer is missing/);
+});
+
+test('a transaction of any client will do', async () => {
+  @Controller()
+  class One {
+    @ConsumeEvent(Placed, { consumer: 'own runner' })
+    async handle(@Payload() order: Order, @Tx() tx: EntityManager) {
+      await tx.query('insert into consumed values ($1)', [order.id]);
+    }
+  }
+  const own = await Test.createTestingModule({ imports: [OutboxModule.forRoot({ transaction: (work) => ds.transaction(work) })], controllers: [One] }).compile();
+  const id = newId();
+  await deliver(own, Placed, { id: 'own', total: '1' }, { id });
+  await deliver(own, Placed, { id: 'own', total: '1' }, { id });
+  assert.equal(await rows('own'), 1);
+  await own.close();
+});

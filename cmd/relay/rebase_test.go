@@ -1,0 +1,68 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outboxrelay/relay/internal/devenv/postgres"
+	"github.com/outboxrelay/relay/internal/store"
+)
+
+// A dump of a database at work is restored into another cluster, whose transaction ids are lower. What was pending then
+// and what was written there since is delivered, what was delivered is not, and the books balance.
+func TestRebase_AfterDumpAndRestore(t *testing.T) {
+	_, conn, _, halt := delivering(t, 50)
+	halt()
+	execute(t, conn, `insert into outbox.events (topic, key, payload) select 'orders', 'k', to_json(n) from generate_series(51, 60) n`)
+	execute(t, conn, `do $$ begin for i in 1..4000 loop perform pg_current_xact_id(); begin insert into outbox.inbox values ('c', i::text); exception when others then null; end; end loop; end $$`)
+	server, err := postgres.Start(t.Context(), postgres.Options{Settings: map[string]string{"fsync": "off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	dump := filepath.Join(t.TempDir(), "dump")
+	pg := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), filepath.Join(server.Binaries(), name), args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+	}
+	pg("pg_dump", "--format=custom", "--file", dump, conn.Config().ConnString())
+	if _, err := os.Stat(dump); err != nil {
+		t.Fatal(err)
+	}
+	there := server.URL("postgres")
+	pg("pg_restore", "--dbname", there, "--no-owner", dump)
+	other, err := pgx.Connect(t.Context(), there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closePostgres(other) })
+	execute(t, other, `begin; insert into outbox.events (topic, key, payload) values ('orders', 'k', '61'); savepoint s;
+		insert into outbox.events (topic, key, payload) values ('orders', 'k', '62'); release s; commit`)
+	kafka, b := broker(t, map[string]int32{"orders": 4})
+	env := append([]string{"RELAY_POSTGRES_URL=" + there, "RELAY_OUTBOX_WAKE=poll", "RELAY_HTTP_LISTEN="}, kafka...)
+	startDaemon(t, env)
+	if r := runRelay(t, env, "rebase"); r.code != exitUsage {
+		t.Errorf("%+v", r)
+	}
+	done := decode[store.Rebased](t, runRelay(t, env, "rebase", "--yes", "--json").wants(t, exitDone))
+	if !done.Needed || done.Pending != 12 || !slices.Equal(done.Names, []string{"main"}) {
+		t.Errorf("%+v", done)
+	}
+	execute(t, other, `insert into outbox.events (topic, key, payload) values ('orders', 'k', '63')`)
+	settledAll(t, other)
+	if got := strings.Join(valuesOf(t, b, "orders", 13), " "); got != "51 52 53 54 55 56 57 58 59 60 61 62 63" {
+		t.Errorf("delivered %s", got)
+	}
+	runRelay(t, env, "audit").wants(t, exitDone)
+	if out := runRelay(t, env, "rebase", "--yes").wants(t, exitDone); !strings.Contains(out, "nothing to do") {
+		t.Error(out)
+	}
+}
