@@ -18,7 +18,8 @@ type Config struct {
 
 	// MessageTimeout bounds how long a record that was handed over may still be written. It has to be below the
 	// lease trust that is left when the record is handed over. A client may give all up a little sooner, together
-	// (librdkafka: between 94 and 98 percent), so that none passes another.
+	// (between 94 and 98 percent), so that none passes another. A client whose connections are gated (franz-go's Trust)
+	// need not be below the lease: nothing is written after it.
 	MessageTimeout time.Duration
 	// TransactionalID makes a transactional producer (OpenTransactional); "" a plain one. TransactionTimeout is then
 	// when the cluster aborts a transaction that nobody ends; MessageTimeout has to be shorter.

@@ -1,6 +1,6 @@
 // Package publisher is all that the relay knows of Kafka: records, acks, topics and error classes.
 //
-// A client implements [Producer]; publisher/librdkafka is the first. All clients pass one contract suite
+// A client implements [Producer]; publisher/librdkafka and publisher/franz are the two. All clients pass one contract suite
 // (publisher/contract), against a broker in process and against real Apache Kafka.
 //
 // What a Producer promises: a record is acked only when Kafka stored it and said at which offset; records of one

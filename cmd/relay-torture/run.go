@@ -17,6 +17,7 @@ import (
 	"github.com/outboxrelay/relay/internal/torture"
 	"github.com/outboxrelay/relay/internal/torture/check"
 	"github.com/outboxrelay/relay/internal/torture/journal"
+	"github.com/outboxrelay/relay/publisher"
 )
 
 func newRunCommand(stdout, stderr io.Writer) *cobra.Command {
@@ -60,6 +61,7 @@ started: the relay that runs on your outbox (--schema) is the one that is tested
 	f.Uint64Var(&o.Seed, "seed", 1, "`NUMBER` that decides what is written and what is broken")
 	f.DurationVar(&o.Duration, "duration", 2*time.Minute, "of the load and the faults; the end takes a minute more")
 	f.StringVar(&o.Mode, "mode", journal.AtLeastOnce, "outbox.delivery: at_least_once or exactly_once")
+	f.StringVar(&o.Client, "client", publisher.ClientLibrdkafka, "kafka.client of the relays: librdkafka or franz-go")
 	f.IntVar(&o.Nodes, "nodes", 1, "of the Kafka that is started: 1 or 3")
 	f.DurationVar(&o.Round, "round", 0, "how long faults last (default from 5s to 20s, as the seed decides)")
 	f.StringVar(&o.Standby, "standby", "", "`KIND` of a standby that is promoted once: sync, or async, which loses commits")

@@ -36,6 +36,9 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 	if err != nil {
 		return err
 	}
+	if !publisher.HasLibrdkafka {
+		log.Info("this build has franz-go only: it was made without cgo")
+	}
 	log.Info("starting", "version", thisBuild().Version, "client", clientOf(cfg).Name()+" "+clientOf(cfg).Version(), "outbox", cfg.Outbox.Name,
 		"schema", cfg.Outbox.Schema, "http", server.Address())
 	g, ctx := errgroup.WithContext(ctx)
@@ -72,6 +75,9 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 	}
 	kafka := &kafkaSide{cfg: cfg, client: clientOf(cfg), limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
 	o.Open, o.Ping = kafka.open, kafka.ping
+	if cfg.Kafka.Client == config.ClientFranz {
+		kafka.timeout = relay.UnackedTimeout // its connections stop with the lease, so the lease need not bound it
+	}
 	if cfg.Outbox.Delivery == config.ExactlyOnce {
 		kafka.timeout = relay.UnackedTimeout
 		o.ExactlyOnce = &relay.ExactlyOnce{ID: cfg.Kafka.TransactionalID, Topic: cfg.Kafka.ProgressTopic,

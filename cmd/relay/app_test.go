@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/outboxrelay/relay/internal/config"
+	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/clients"
 )
 
 // A producer that could not be opened was a nil pointer in an interface that is not nil: the session closed it, and the
@@ -11,7 +13,14 @@ import (
 func TestKafkaSide_GivesNoProducerWithAnError(t *testing.T) {
 	cfg := config.Default()
 	cfg.Kafka.Properties = config.Properties{"no.such.property": "1"}
-	k := &kafkaSide{cfg: cfg, client: clientOf(cfg), limits: func() (int, int64) { return 1, 1 }, timeout: 1e9}
+	for _, client := range clients.All() {
+		givesNoProducer(t, client, cfg)
+	}
+}
+
+func givesNoProducer(t *testing.T, client publisher.Client, cfg *config.Config) {
+	t.Helper()
+	k := &kafkaSide{cfg: cfg, client: client, limits: func() (int, int64) { return 1, 1 }, timeout: 1e9}
 	if p, err := k.open(nil); p != nil || err == nil {
 		t.Errorf("open: %v, %v", p, err)
 	}

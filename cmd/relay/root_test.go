@@ -85,11 +85,11 @@ func TestEveryCommand_IsDocumented(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	out := runRelay(t, nil, "version").wants(t, exitDone)
-	if !strings.HasPrefix(out, "relay ") || !strings.Contains(out, "\nlibrdkafka 2.") || !strings.Contains(out, "\ngo1.") {
+	if !strings.HasPrefix(out, "relay ") || !strings.Contains(out, "\nlibrdkafka 2.") || !strings.Contains(out, "\nfranz-go v1.") || !strings.Contains(out, "\ngo1.") {
 		t.Error(out)
 	}
 	b := decode[build](t, runRelay(t, nil, "version", "--json").wants(t, exitDone))
-	if b.Librdkafka == "" || b.Go == "" || b.Platform == "" {
+	if b.Librdkafka == "" || b.FranzGo == "" || b.Go == "" || b.Platform == "" {
 		t.Errorf("%+v", b)
 	}
 }

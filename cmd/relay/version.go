@@ -7,7 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/outboxrelay/relay/publisher/librdkafka"
+	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/clients"
 )
 
 // Set by the linker: -X main.version=v1.2.3 -X main.commit=… -X main.date=….
@@ -18,7 +19,8 @@ type build struct {
 	Version    string `json:"version"`
 	Commit     string `json:"commit"`
 	Date       string `json:"date"`
-	Librdkafka string `json:"librdkafka"`
+	Librdkafka string `json:"librdkafka,omitempty"` // "" in a build without cgo
+	FranzGo    string `json:"franz_go"`
 	Go         string `json:"go"`
 	Platform   string `json:"platform"`
 }
@@ -27,7 +29,7 @@ type build struct {
 func thisBuild() build {
 	b := build{
 		Version: version, Commit: commit, Date: date,
-		Librdkafka: librdkafka.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Librdkafka: clientVersion(publisher.ClientLibrdkafka), FranzGo: clientVersion(publisher.ClientFranz), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -50,7 +52,7 @@ func thisBuild() build {
 func newVersionCommand(g *globals) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "version", Short: "Print the versions of relay, librdkafka and Go",
+		Use: "version", Short: "Print the versions of relay, its Kafka clients and Go",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			b := thisBuild()
@@ -61,12 +63,25 @@ func newVersionCommand(g *globals) *cobra.Command {
 			if b.Commit != "" {
 				line += fmt.Sprintf(" (%.12s, %s)", b.Commit, b.Date)
 			}
-			_, err := fmt.Fprintf(g.stdout, "%s\nlibrdkafka %s\n%s %s\n", line, b.Librdkafka, b.Go, b.Platform)
+			librdkafka := b.Librdkafka
+			if librdkafka == "" {
+				librdkafka = "is not in this build, which was made without cgo"
+			}
+			_, err := fmt.Fprintf(g.stdout, "%s\nlibrdkafka %s\nfranz-go %s\n%s %s\n", line, librdkafka, b.FranzGo, b.Go, b.Platform)
 			return err
 		},
 	}
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// clientVersion is "" for a client that is not in this build.
+func clientVersion(name string) string {
+	c, err := clients.Named(name)
+	if err != nil {
+		return ""
+	}
+	return c.Version()
 }
 
 // jsonFlag adds --json, which every command that reads has.

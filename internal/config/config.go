@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/outboxrelay/relay/publisher"
+)
 
 // Config is the whole configuration. Its fields hold effective values: defaults, overlaid by the file, overlaid by
 // the environment. It is read-only once loaded, and safe to read from any goroutine.
@@ -76,8 +80,8 @@ type Kafka struct {
 
 // The values of kafka.client and kafka.timestamp.
 const (
-	ClientLibrdkafka = "librdkafka"
-	ClientFranz      = "franz-go"
+	ClientLibrdkafka = publisher.ClientLibrdkafka
+	ClientFranz      = publisher.ClientFranz
 
 	TimestampPublished = "published"
 	TimestampCreated   = "created"
@@ -177,7 +181,7 @@ func Default() *Config {
 		Kafka: Kafka{
 			Brokers:       []string{"localhost:9092"},
 			ClientID:      "relay",
-			Client:        ClientLibrdkafka,
+			Client:        defaultClient(),
 			Compression:   "none",
 			Timestamp:     TimestampPublished,
 			ProgressTopic: "relay-progress",
@@ -191,6 +195,14 @@ func Default() *Config {
 		HTTP:      HTTP{Listen: "127.0.0.1:9187"},
 		Log:       Log{Level: "info", Format: "auto"},
 	}
+}
+
+// defaultClient is librdkafka, or what a build without it has.
+func defaultClient() string {
+	if publisher.HasLibrdkafka {
+		return ClientLibrdkafka
+	}
+	return ClientFranz
 }
 
 // File is the path of the file that was read, or "" when there was none.

@@ -73,6 +73,10 @@ func validateKafka(cfg *Config, r *report) {
 		r.fault("kafka.client_id", "is empty; brokers name clients by it in logs and quotas")
 	}
 	oneOf(r, "kafka.client", k.Client, ClientLibrdkafka, ClientFranz)
+	if k.Client == ClientLibrdkafka && !publisher.HasLibrdkafka {
+		r.fault("kafka.client", "%q is not in this build, which was made without cgo; use %q, or build with CGO_ENABLED=1 and a C compiler",
+			ClientLibrdkafka, ClientFranz)
+	}
 	oneOf(r, "kafka.compression", k.Compression, "none", "gzip", "lz4", "snappy", "zstd")
 	if slices.Contains([]string{"lz4", "snappy", "zstd"}, k.Compression) {
 		r.warn("kafka.compression", `kafkajs, and so NestJS, cannot read %s and stops consuming without a word; "gzip" and "none" are read by every client`, k.Compression)
@@ -94,8 +98,8 @@ func validateKafka(cfg *Config, r *report) {
 			}
 		}
 	}
-	validateProperties(k.Properties, r)
-	if cfg.Outbox.Delivery == ExactlyOnce {
+	validateProperties(k, r)
+	if cfg.Outbox.Delivery == ExactlyOnce && k.Client != ClientFranz {
 		for _, name := range publisher.FixedInTransactions() {
 			if _, set := k.Properties[name]; set {
 				r.fault("kafka.properties."+name, "is refused with outbox.delivery = %q: how long a commit took tells whether it was sent twice", ExactlyOnce)
@@ -105,9 +109,16 @@ func validateKafka(cfg *Config, r *report) {
 }
 
 // validateProperties asks about one property at a time, so that each complaint gets the line of its own property.
-func validateProperties(properties map[string]string, r *report) {
-	for _, name := range slices.Sorted(maps.Keys(properties)) {
-		for _, err := range publisher.CheckProperties(map[string]string{name: properties[name]}) {
+func validateProperties(k Kafka, r *report) {
+	check := publisher.CheckProperties
+	if k.Client == ClientFranz {
+		check = func(properties map[string]string) []error {
+			_, errs := publisher.ParseTuning(properties)
+			return errs
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.Properties)) {
+		for _, err := range check(map[string]string{name: k.Properties[name]}) {
 			r.fault("kafka.properties."+name, "%s", strings.TrimPrefix(err.Error(), "kafka.properties: "+name+" "))
 		}
 	}

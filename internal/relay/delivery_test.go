@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/outboxrelay/relay/publisher"
 )
 
 func TestRelay_DeliversWhatWasCommittedAsItWasWritten(t *testing.T) {
@@ -64,7 +66,12 @@ func TestRelay_DeliversWhatWasCommittedAsItWasWritten(t *testing.T) {
 }
 
 func TestRelay_ResumesFromTheCursorRowWithoutCopies(t *testing.T) {
+	withEach(t, resumesFromTheCursorRowWithoutCopies)
+}
+
+func resumesFromTheCursorRowWithoutCopies(t *testing.T, client publisher.Client) {
 	r := newRig(t, map[string]int32{"orders": 4})
+	r.client = client
 	r.showOnFailure()
 	for round := range 3 {
 		w := r.start(r.options())

@@ -12,7 +12,6 @@ import (
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
 	"github.com/outboxrelay/relay/publisher"
 	"github.com/outboxrelay/relay/publisher/franz"
-	"github.com/outboxrelay/relay/publisher/librdkafka"
 )
 
 const progressTopic = "relay-progress"
@@ -27,10 +26,10 @@ func (r *rig) exactly() Options {
 		Open: func(ctx context.Context, id string, reports publisher.Reports) (publisher.Transactional, error) {
 			c := cfg
 			c.TransactionalID = id
-			return librdkafka.OpenTransactional(ctx, c, reports)
+			return r.client.OpenTransactional(ctx, c, reports)
 		},
 		Last: func(ctx context.Context, key string) ([]byte, error) {
-			record, err := librdkafka.Last(ctx, cfg, progressTopic, []byte(key))
+			record, err := r.client.Last(ctx, cfg, progressTopic, []byte(key))
 			if err != nil || record == nil {
 				return nil, err
 			}
@@ -73,8 +72,11 @@ func (r *rig) committed(topic string) []*kgo.Record {
 	return records
 }
 
-func TestExactly_DeliversEachEventOnce(t *testing.T) {
+func TestExactly_DeliversEachEventOnce(t *testing.T) { withEach(t, deliversEachEventOnce) }
+
+func deliversEachEventOnce(t *testing.T, client publisher.Client) {
 	r := newRig(t, map[string]int32{"orders": 4, progressTopic: 1})
+	r.client = client
 	r.showOnFailure()
 	w := r.start(r.exactly())
 	for n := range 20 {
@@ -89,8 +91,11 @@ func TestExactly_DeliversEachEventOnce(t *testing.T) {
 	}
 }
 
-func TestExactly_TakesOverFromOneThatWasCut(t *testing.T) {
+func TestExactly_TakesOverFromOneThatWasCut(t *testing.T) { withEach(t, takesOverFromOneThatWasCut) }
+
+func takesOverFromOneThatWasCut(t *testing.T, client publisher.Client) {
 	r := newRig(t, map[string]int32{"orders": 4, progressTopic: 1})
+	r.client = client
 	r.showOnFailure()
 	total := 0
 	for round := range 6 {

@@ -17,7 +17,7 @@ import (
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
 	"github.com/outboxrelay/relay/internal/migrate"
 	"github.com/outboxrelay/relay/publisher"
-	"github.com/outboxrelay/relay/publisher/librdkafka"
+	"github.com/outboxrelay/relay/publisher/clients"
 )
 
 func TestMain(m *testing.M) {
@@ -32,6 +32,7 @@ type rig struct {
 	brokers []string
 	db      *pgx.Conn
 	log     *journal
+	client  publisher.Client
 }
 
 // newRig migrates a fresh database and starts a broker in process with these topics.
@@ -43,9 +44,17 @@ func newRigOn(t testing.TB, brokers []string) *rig {
 	t.Helper()
 	url := postgres.NewDatabase(t)
 	migrate.ForTest(t, url, "outbox")
-	r := &rig{t: t, url: url, brokers: brokers, log: &journal{t: t}}
+	r := &rig{t: t, url: url, brokers: brokers, log: &journal{t: t}, client: clients.All()[0]}
 	r.db = r.connect()
 	return r
+}
+
+// withEach runs a test with every Kafka client of this build.
+func withEach(t *testing.T, test func(*testing.T, publisher.Client)) {
+	t.Helper()
+	for _, c := range clients.All() {
+		t.Run(c.Name(), func(t *testing.T) { test(t, c) })
+	}
 }
 
 func (r *rig) connect() *pgx.Conn {
@@ -97,11 +106,11 @@ func (r *rig) onto(o Options) Options {
 	cfg := publisher.Config{Brokers: r.brokers, ClientID: "relay-test", Compression: "none",
 		MessageTimeout: MessageTimeout(o.LeaseTTL), Log: o.Log}
 	cfg.MaxInFlightRecords, cfg.MaxInFlightBytes = o.ProducerLimits()
-	o.Open = func(reports publisher.Reports) (publisher.Producer, error) { return librdkafka.Open(cfg, reports) }
+	o.Open = func(reports publisher.Reports) (publisher.Producer, error) { return r.client.Open(cfg, reports) }
 	o.Ping = func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
-		return librdkafka.Ping(ctx, cfg)
+		return r.client.Ping(ctx, cfg)
 	}
 	return o
 }

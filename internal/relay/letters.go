@@ -47,7 +47,7 @@ func (r *runner) shipLetters(ctx context.Context) error {
 			publisher.Header{Key: "relay-created-at", Value: []byte(row.CreatedAt.Format(time.RFC3339Nano))})
 		p := newParcel(row)
 		p.alone = r.careful > 0
-		if err := r.trust.await(ctx, r.hold()); err != nil {
+		if err := r.trust.await(ctx, r.dock.hold); err != nil {
 			return err
 		}
 		if failure = r.dock.begin(ctx); failure != nil {

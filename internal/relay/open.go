@@ -9,6 +9,7 @@ import (
 	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // open connects to both sides in the order of protocol §7. The lease is ours already. With exactly_once the producer
@@ -19,7 +20,7 @@ func (s *session) open(ctx, stop context.Context) error {
 	if err := s.connect(ctx, names); err != nil {
 		return err
 	}
-	s.dock = newDock(s.Open)
+	s.dock = newDock(s.gatedOpen())
 	s.dock.refused = s.state.refused
 	var position store.Position
 	var err error
@@ -57,10 +58,23 @@ func (s *session) open(ctx, stop context.Context) error {
 		if s.producer, err = s.Open(s); err != nil {
 			return fmt.Errorf("open the Kafka client: %w", err)
 		}
+		s.hold, s.ungate = s.trust.gate(s.producer, s.LeaseTTL)
 	}
 	s.assemble(position, waiter, aside)
 	s.Log.Info("session began", "epoch", s.epoch, "cursor", position.Cursor.String(), "wake", waiter.mode())
 	return nil
+}
+
+// gatedOpen makes producers for the dock whose writing ends with the trust, where the client can do that.
+func (s *session) gatedOpen() func(publisher.Reports) (gatedProducer, error) {
+	return func(reports publisher.Reports) (gatedProducer, error) {
+		p, err := s.Open(reports)
+		if err != nil {
+			return gatedProducer{}, err
+		}
+		hold, release := s.trust.gate(p, s.LeaseTTL)
+		return gatedProducer{p, hold, release}, nil
+	}
 }
 
 // connect opens the reader's and the settler's connection, and makes sure that they reach one server.
@@ -111,7 +125,7 @@ func (s *session) assemble(position store.Position, waiter *waiter, aside *aside
 			aside: aside, count: s.state.topic, topics: map[string]*topicState{}},
 		maker: newRecordMaker(s.Headers, s.RowTimestamp), waiter: waiter,
 		anchors: position.Anchors, cursor: position.Cursor, fresh: anchors,
-		budget: s.MaxInFlight, hold: MessageTimeout(s.LeaseTTL), redelivered: &s.state.redelivered,
+		budget: s.MaxInFlight, hold: s.hold, redelivered: &s.state.redelivered,
 	}
 	if s.txn == nil {
 		s.settle = &settle{settler: s.settler, ledger: s.ledger, aside: aside, fresh: anchors, settled: s.state.settled}
@@ -120,7 +134,7 @@ func (s *session) assemble(position store.Position, waiter *waiter, aside *aside
 	s.txn.settler, s.txn.ledger, s.txn.aside, s.txn.fresh = s.settler, s.ledger, aside, anchors
 	s.txn.state = s.state
 	s.txn.settled, s.txn.budget, s.txn.limit = s.state.settled, s.MaxInFlight, s.memory.limit
-	s.feed.txn, s.feed.hold = s.txn, 0 // Kafka itself fences what comes late
+	s.feed.txn = s.txn
 }
 
 // openRunner connects the parked runner and learns what stands aside, before feed reads its first row.

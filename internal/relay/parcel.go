@@ -35,8 +35,10 @@ func newParcel(row *store.ParkedRow) *parcel {
 // dock sends parcels over a producer of its own, so that what fails here never disturbs the events that can go. The
 // producer is opened when there is something to send and closed when it is dead or has long been idle.
 type dock struct {
-	open     func(publisher.Reports) (publisher.Producer, error)
+	open     func(publisher.Reports) (gatedProducer, error)
 	producer publisher.Producer
+	hold     time.Duration // how much trust must be left when a record is handed over; 0 where Kafka fences
+	ungate   func()
 	tx       *parkedTransaction // nil with at_least_once
 	used     time.Time
 
@@ -46,8 +48,15 @@ type dock struct {
 	adrift  atomic.Bool        // a record was given up without an answer: it may still be stored
 }
 
-func newDock(open func(publisher.Reports) (publisher.Producer, error)) *dock {
-	return &dock{open: open, arrived: make(chan struct{}, 1), refused: func(string) {}}
+// gatedProducer is a producer with what trust.gate said of it.
+type gatedProducer struct {
+	publisher.Producer
+	hold    time.Duration
+	release func()
+}
+
+func newDock(open func(publisher.Reports) (gatedProducer, error)) *dock {
+	return &dock{open: open, ungate: func() {}, arrived: make(chan struct{}, 1), refused: func(string) {}}
 }
 
 // ready gives the producer, a new one if there is none or the last one is dead.
@@ -61,16 +70,20 @@ func (d *dock) ready() (publisher.Producer, error) {
 			return d.producer, nil
 		}
 	}
-	open := d.open
 	if d.tx != nil {
-		open = func(publisher.Reports) (publisher.Producer, error) { return d.tx.open(d) }
+		p, err := d.tx.open(d)
+		if err != nil {
+			return nil, err
+		}
+		d.producer = p
+		return p, nil
 	}
-	p, err := open(d)
+	p, err := d.open(d)
 	if err != nil {
 		return nil, err
 	}
-	d.producer = p
-	return p, nil
+	d.producer, d.hold, d.ungate = p.Producer, p.hold, p.release
+	return d.producer, nil
 }
 
 func (d *dock) close() {
@@ -80,6 +93,7 @@ func (d *dock) close() {
 	if d.producer != nil {
 		d.producer.Close()
 		d.producer = nil
+		d.ungate()
 	}
 }
 

@@ -286,15 +286,6 @@ func (r *runner) checkKeys(ctx context.Context, topic string) error {
 	return nil
 }
 
-// hold is how much trust must be left when a record is handed over. With exactly_once Kafka itself fences what comes
-// late.
-func (r *runner) hold() time.Duration {
-	if r.dock.tx != nil {
-		return 0
-	}
-	return MessageTimeout(r.LeaseTTL)
-}
-
 // limit is how many rows the next shipment may have.
 func (r *runner) limit() int {
 	if r.careful > 0 {

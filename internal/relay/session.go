@@ -26,6 +26,8 @@ type session struct {
 	reader   *store.Reader
 	settler  *store.Settler
 	producer publisher.Producer
+	hold     time.Duration // how much trust must be left when a record is handed over; 0 where Kafka fences
+	ungate   func()        // nil where Kafka fences
 	ledger   *ledger
 	feed     *feed
 	settle   *settle      // nil with exactly_once
@@ -152,6 +154,9 @@ func (s *session) settleLast(ctx context.Context) error {
 func (s *session) close() {
 	if s.producer != nil {
 		s.producer.Close()
+	}
+	if s.ungate != nil {
+		s.ungate()
 	}
 	if s.dock != nil {
 		s.dock.close()

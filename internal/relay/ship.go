@@ -121,7 +121,7 @@ func (r *runner) sendParked(ctx context.Context, row *store.ParkedRow, p *parcel
 	if v := unfit(record, topic, r.Compressed); v != send {
 		return v, nil
 	}
-	if err := r.trust.await(ctx, r.hold()); err != nil {
+	if err := r.trust.await(ctx, r.dock.hold); err != nil {
 		return send, err
 	}
 	if err := r.dock.begin(ctx); err != nil {

@@ -3,8 +3,11 @@ package relay
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // Lease arithmetic, as shares of the lease's ttl. A record may be handed to the Kafka client only while the trust
@@ -13,7 +16,7 @@ import (
 func renewEvery(ttl time.Duration) time.Duration { return ttl / 10 }
 func margin(ttl time.Duration) time.Duration     { return ttl / 20 }
 
-// MessageTimeout is how long a record may stay in the Kafka client, for a lease of this ttl.
+// MessageTimeout is how long a record may stay in a Kafka client that is not gated, for a lease of this ttl.
 func MessageTimeout(ttl time.Duration) time.Duration { return ttl * 3 / 4 }
 
 // trust is how long the lease may be believed in without asking, by the monotonic clock. The renewer writes it, feed
@@ -21,13 +24,48 @@ func MessageTimeout(ttl time.Duration) time.Duration { return ttl * 3 / 4 }
 type trust struct {
 	base  time.Time
 	until atomic.Int64 // nanoseconds after base
+
+	mu    sync.Mutex
+	gated map[gated]struct{} // those that are told of each renewal
 }
 
-func newTrust() *trust { return &trust{base: time.Now()} }
+// gated is a producer that writes nothing once the trust is over, not even what it was given long before. It needs no
+// message timeout below the lease.
+type gated interface {
+	// Trust says until when it may write, by the monotonic clock.
+	Trust(until time.Time)
+}
+
+func newTrust() *trust { return &trust{base: time.Now(), gated: map[gated]struct{}{}} }
 
 // renewed counts from the moment the renewal was asked for, not from its answer.
 func (t *trust) renewed(asked time.Time, ttl time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.until.Store(int64(asked.Sub(t.base) + ttl - margin(ttl)))
+	for g := range t.gated {
+		g.Trust(t.end())
+	}
+}
+
+func (t *trust) end() time.Time { return t.base.Add(time.Duration(t.until.Load())) }
+
+// gate binds a producer's writing to the trust, until release. hold is how much trust must be left when a record is
+// handed to it: none where the producer itself stops with the trust, its message timeout where nothing else does.
+func (t *trust) gate(p publisher.Producer, ttl time.Duration) (hold time.Duration, release func()) {
+	g, ok := p.(gated)
+	if !ok {
+		return MessageTimeout(ttl), func() {}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gated[g] = struct{}{}
+	g.Trust(t.end())
+	return 0, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.gated, g)
+	}
 }
 
 // left is how long the trust still lasts; negative when it is over.

@@ -23,7 +23,7 @@ func (s *site) configure() (path string, err error) {
 		list = append(list, fmt.Sprintf("%q", broker))
 	}
 	config := fmt.Sprintf("[postgres]\nurl = %q\n[outbox]\nschema = %q\nname = %q\ndelivery = %q\n[lease]\nttl = %q\n[log]\nformat = \"json\"\n"+
-		"[kafka]\nbrokers = [%s]\n", s.relayURL(), s.Schema, s.Name, s.Mode, s.LeaseTTL, strings.Join(list, ", "))
+		"[kafka]\nclient = %q\nbrokers = [%s]\n", s.relayURL(), s.Schema, s.Name, s.Mode, s.LeaseTTL, s.Client, strings.Join(list, ", "))
 	if s.progress != "" {
 		config += fmt.Sprintf("progress_topic = %q\n", s.progress)
 	}

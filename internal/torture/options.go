@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outboxrelay/relay/internal/torture/journal"
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // Options of a run. What is zero gets the value that its comment names.
@@ -15,6 +16,7 @@ type Options struct {
 	Seed     uint64
 	Duration time.Duration // of the load and the faults; 2 minutes
 	Mode     string        // journal.AtLeastOnce, which is the default, or journal.ExactlyOnce
+	Client   string        // kafka.client of the relays: librdkafka, which is the default, or franz-go
 	Nodes    int           // of Kafka: 1, which is the default, or 3
 	Relays   int           // processes, 2. -1: none, because yours run
 	Writers  int           // 12
@@ -53,6 +55,7 @@ func (o Options) complete() (Options, error) {
 	}
 	o.LeaseTTL = cmp.Or(o.LeaseTTL, ttl)
 	o.Duration = cmp.Or(o.Duration, 2*time.Minute)
+	o.Client = cmp.Or(o.Client, publisher.ClientLibrdkafka)
 	o.Nodes = cmp.Or(o.Nodes, 1)
 	o.Writers = cmp.Or(o.Writers, 12)
 	o.Rate = cmp.Or(o.Rate, 300)
@@ -64,6 +67,8 @@ func (o Options) complete() (Options, error) {
 	}
 	o.Schema, o.Name = cmp.Or(o.Schema, schema), cmp.Or(o.Name, name)
 	switch {
+	case o.Client != publisher.ClientLibrdkafka && o.Client != publisher.ClientFranz:
+		return o, fmt.Errorf("client %q: there are %s and %s", o.Client, publisher.ClientLibrdkafka, publisher.ClientFranz)
 	case o.Nodes != 1 && o.Nodes != 3:
 		return o, fmt.Errorf("%d nodes: a Kafka that is started here has 1 or 3", o.Nodes)
 	case o.Standby != "" && o.Standby != StandbySync && o.Standby != StandbyAsync:

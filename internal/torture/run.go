@@ -105,7 +105,7 @@ func newRun(ctx context.Context, s *site) (*run, error) {
 
 func (r *run) describeRun(ctx context.Context) error {
 	run := journal.Run{
-		Seed: r.Seed, Mode: r.Mode, Duration: r.Duration, Began: journal.Now(), Servers: r.describe(ctx), Relays: r.Relays,
+		Seed: r.Seed, Mode: r.Mode, Client: r.Client, Duration: r.Duration, Began: journal.Now(), Servers: r.describe(ctx), Relays: r.Relays,
 		Topics: r.world.topics, Late: r.world.lateTopics(), Progress: r.progress, LeaseTTL: r.LeaseTTL, Faults: r.Faults,
 		Limits: journal.Limits{
 			DrainWithin: drainWithin,

@@ -18,6 +18,7 @@ import (
 	"github.com/outboxrelay/relay/internal/devenv/process"
 	"github.com/outboxrelay/relay/internal/torture/check"
 	"github.com/outboxrelay/relay/internal/torture/journal"
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // binaries are the relays that the tests of this process share. It is package state on purpose: a link takes seconds.
@@ -96,10 +97,20 @@ func TestTorture_HoldsInEachMode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range []string{journal.AtLeastOnce, journal.ExactlyOnce} {
-		t.Run(mode, func(t *testing.T) {
-			o := Options{Seed: 5, Duration: 40 * time.Second, Mode: mode, Relay: binary}
+	for _, c := range []struct {
+		name, mode, client string
+		duration           time.Duration
+	}{
+		{journal.AtLeastOnce, journal.AtLeastOnce, publisher.ClientLibrdkafka, 40 * time.Second},
+		{journal.ExactlyOnce, journal.ExactlyOnce, publisher.ClientLibrdkafka, 40 * time.Second},
+		{"franz-go", journal.AtLeastOnce, publisher.ClientFranz, 25 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := Options{Seed: 5, Duration: c.duration, Mode: c.mode, Client: c.client, Relay: binary}
 			result := tortured(t, o)
+			if result.Run.Client != c.client {
+				t.Errorf("the journal says client %q, want %q", result.Run.Client, c.client)
+			}
 			t.Log("\n" + result.Page())
 			if !result.OK() {
 				t.Errorf("violated: %v", result.Violations)

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/outboxrelay/relay/internal/torture/journal"
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // The reports in a run's folder.
@@ -59,7 +61,7 @@ func (r Result) Page() string {
 		verdict = "Violated: " + strings.Join(names, ", ") + "."
 	}
 	fmt.Fprintf(&b, "# Torture run, seed %d, %s, %v\n\n%s\n\n", r.Run.Seed, r.Run.Mode, r.Run.Duration, verdict)
-	fmt.Fprintf(&b, "%s. Relay %s, %d replicas, lease %v. Began %s.\n\n", r.Run.Servers, r.Run.Commit, r.Run.Relays, r.Run.LeaseTTL,
+	fmt.Fprintf(&b, "%s. Relay %s, %d replicas on %s, lease %v. Began %s.\n\n", r.Run.Servers, r.Run.Commit, r.Run.Relays, cmp.Or(r.Run.Client, publisher.ClientLibrdkafka), r.Run.LeaseTTL,
 		journal.Time(r.Run.Began).Format(time.RFC3339))
 	for _, v := range r.Violations {
 		fmt.Fprintf(&b, "- %s: %s\n", v.Invariant, v.Text)

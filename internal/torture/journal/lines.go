@@ -31,6 +31,7 @@ const (
 type Run struct {
 	Seed     uint64           `json:"seed"`
 	Mode     string           `json:"mode"`
+	Client   string           `json:"client,omitempty"` // kafka.client of the relays; "" in journals from before there were two
 	Duration time.Duration    `json:"duration_ns"`
 	Began    int64            `json:"began"`
 	Commit   string           `json:"commit"`  // of the relay, as its version command says
