@@ -13,9 +13,11 @@ import (
 
 const (
 	sampleEvery = 20 * time.Millisecond
-	quiet       = 500 * time.Millisecond // after the last record: what comes then is a copy, or a marker
-	drainLimit  = 10 * time.Minute
-	mostKeys    = 10_000
+	// quiet is how long nothing comes after the last record. Copies come late; and markers of transactions are offsets,
+	// too, so in exactly once there are enough of them before the last event.
+	quiet      = 2 * time.Second
+	drainLimit = 10 * time.Minute
+	mostKeys   = 10_000
 )
 
 func drain(ctx context.Context, b *Bench, kind sut.Kind) ([]figures.Run, error) {
