@@ -59,8 +59,8 @@ func (a *arrivals) close() {
 }
 
 // all waits until so many events have come. That they do not is for the reading back to say.
-func (a *arrivals) all(ctx context.Context, n int, limit time.Duration) error {
-	for end := time.Now().Add(limit); a.came.Load() < int64(n) && time.Now().Before(end); {
+func (a *arrivals) all(ctx context.Context, n int) error {
+	for end := time.Now().Add(arriveLimit); a.came.Load() < int64(n) && time.Now().Before(end); {
 		if err := a.failed.Load(); err != nil {
 			return fmt.Errorf("consume: %w", *err)
 		}

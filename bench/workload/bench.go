@@ -24,6 +24,7 @@ type Sizes struct {
 	OneTransaction int
 	HotKey         int
 	Large          int           // events of 1 MB
+	Rates          []int         // of trickles, in events a second
 	Latency        time.Duration // at each rate
 	Idle           time.Duration
 	Writers        time.Duration // at each setting
@@ -33,11 +34,13 @@ type Sizes struct {
 
 // Full is what figures are made of; Quick shows that all works; Smallest is for tests.
 var (
-	Full = Sizes{Drain: 500_000, OneTransaction: 300_000, HotKey: 500_000, Large: 500, Latency: time.Minute,
+	usualRates = []int{100, 1000, 3000}
+
+	Full = Sizes{Drain: 500_000, OneTransaction: 300_000, HotKey: 500_000, Large: 500, Rates: usualRates, Latency: time.Minute,
 		Idle: 30 * time.Second, Writers: 20 * time.Second, Steady: 20 * time.Second}
-	Quick = Sizes{Drain: 50_000, OneTransaction: 30_000, HotKey: 50_000, Large: 50, Latency: 5 * time.Second,
+	Quick = Sizes{Drain: 50_000, OneTransaction: 30_000, HotKey: 50_000, Large: 50, Rates: usualRates, Latency: 5 * time.Second,
 		Idle: 5 * time.Second, Writers: 3 * time.Second, Steady: 5 * time.Second}
-	Smallest = Sizes{Drain: 2_000, OneTransaction: 1_000, HotKey: 1_000, Large: 3, Latency: time.Second,
+	Smallest = Sizes{Drain: 2_000, OneTransaction: 1_000, HotKey: 1_000, Large: 3, Rates: []int{200}, Latency: time.Second,
 		Idle: time.Second, Writers: time.Second, Steady: time.Second, Lease: "3s"}
 )
 

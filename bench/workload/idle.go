@@ -28,7 +28,7 @@ func idle(ctx context.Context, b *Bench, kind sut.Kind) (_ []figures.Run, err er
 		if err := stored(ctx, site, system, 1); err != nil {
 			return err
 		}
-		if err := rig.Sleep(ctx, settling); err != nil {
+		if err := rig.Sleep(ctx, min(settling, b.Sizes.Idle)); err != nil {
 			return err
 		}
 		until, err := disturbance()

@@ -15,9 +15,6 @@ import (
 	"github.com/outboxrelay/relay/bench/sut"
 )
 
-// rates of a trickle, in events a second.
-var rates = []int{100, 1000, 3000}
-
 const (
 	leadIn      = time.Second // of a trickle: not in its figures
 	arriveLimit = 30 * time.Second
@@ -26,8 +23,8 @@ const (
 
 // latency writes trickles and takes the time from the return of a commit to the consumer.
 func latency(ctx context.Context, b *Bench, kind sut.Kind) (runs []figures.Run, err error) {
-	room := 1
-	for _, rate := range rates {
+	room := 2
+	for _, rate := range b.Sizes.Rates {
 		room += rate * int((b.Sizes.Latency+leadIn)/time.Second)
 	}
 	load := sut.Load{Events: room - 1, Keys: mostKeys, Bytes: 300}
@@ -42,8 +39,15 @@ func latency(ctx context.Context, b *Bench, kind sut.Kind) (runs []figures.Run, 
 		}
 		defer a.close()
 		committed, behind := make([]atomic.Int64, room), make([]atomic.Int64, room)
-		first := 1
-		for _, rate := range rates {
+		// One event says that the relay leads and the consumer listens.
+		if _, err := site.DB.Exec(ctx, system.Insert(), site.Topic, 1, 1, 1, load.Filler(), load.Keys); err != nil {
+			return err
+		}
+		if err := a.all(ctx, 1); err != nil {
+			return err
+		}
+		first := 2
+		for _, rate := range b.Sizes.Rates {
 			p := &pace{site: site, insert: system.Insert(), perSecond: rate, first: first, clock: clock, committed: committed, behind: behind}
 			run, err := b.trickle(ctx, p, a)
 			if err != nil {
@@ -84,7 +88,7 @@ func (b *Bench) trickle(ctx context.Context, p *pace, a *arrivals) (run figures.
 	if err := p.run(ctx, nil); err != nil {
 		return run, err
 	}
-	if err := a.all(ctx, p.first+run.Events-1, arriveLimit); err != nil {
+	if err := a.all(ctx, p.first+run.Events-1); err != nil {
 		return run, err
 	}
 	if run.Others, err = until(); err != nil {
@@ -116,7 +120,7 @@ func produceToConsume(ctx context.Context, of *rig.Site, perSecond int, length t
 	}
 	count := perSecond * int(length/time.Second)
 	clock := clock{began: time.Now()}
-	a, err := consume(ctx, &site, clock, count+1)
+	a, err := consume(ctx, &site, clock, count+2)
 	if err != nil {
 		return 0, err
 	}
@@ -127,6 +131,11 @@ func produceToConsume(ctx context.Context, of *rig.Site, perSecond int, length t
 	}
 	defer client.Close()
 	filler := sut.Load{Bytes: 300}.Filler()
+	// One record more, so that client and consumer are at work.
+	ready := client.ProduceSync(ctx, &kgo.Record{Value: sut.Payload(nil, count+1, filler)})
+	if err := errors.Join(ready.FirstErr(), a.all(ctx, 1)); err != nil {
+		return 0, err
+	}
 	sent := make([]int64, count+1)
 	began := time.Now()
 	for n := 1; n <= count; n++ {
@@ -136,7 +145,7 @@ func produceToConsume(ctx context.Context, of *rig.Site, perSecond int, length t
 		sent[n] = clock.now()
 		client.Produce(ctx, &kgo.Record{Key: []byte(sut.Key(n, mostKeys)), Value: sut.Payload(nil, n, filler)}, nil)
 	}
-	if err := a.all(ctx, count, arriveLimit); err != nil {
+	if err := a.all(ctx, count+1); err != nil {
 		return 0, err
 	}
 	var took []float64

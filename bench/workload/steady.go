@@ -60,7 +60,7 @@ func steady(ctx context.Context, b *Bench, kind sut.Kind) (_ []figures.Run, err 
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(p.run(ctx, nil), a.all(ctx, events, arriveLimit), system.End(ctx)); err != nil {
+		if err := errors.Join(p.run(ctx, nil), a.all(ctx, events), system.End(ctx)); err != nil {
 			return err
 		}
 		if run.Others, err = until(); err != nil {

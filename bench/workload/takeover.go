@@ -115,7 +115,7 @@ func (s *succession) run(ctx context.Context, values map[string]float64) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return errors.Join(s.arrivals.all(ctx, s.written, arriveLimit), third.End(ctx))
+	return errors.Join(s.arrivals.all(ctx, s.written), third.End(ctx))
 }
 
 func (s *succession) start(ctx context.Context, is func(*sut.Relay, context.Context) error) (*sut.Relay, error) {
