@@ -167,7 +167,7 @@ func plan(ctx context.Context, o options, kinds []sut.Kind, report *figures.Repo
 		j := job{Workload: w}
 		for _, kind := range able {
 			byDefault := len(o.systems) > 0 || w.Default == nil || w.Default(kind)
-			if w.Accepts(kind) && byDefault {
+			if !w.Alone && w.Accepts(kind) && byDefault {
 				j.kinds = append(j.kinds, kind)
 			}
 		}

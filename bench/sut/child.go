@@ -93,8 +93,7 @@ func (p *poller) Install(ctx context.Context) error {
 }
 
 func (p *poller) Insert() string {
-	return `insert into poller_outbox (topic, key, type, payload)
-		select $1::text, ` + keySQL + `, 'OrderPlaced', (` + payloadSQL + `)::json from ` + rowsSQL
+	return InsertInto("poller_outbox")
 }
 
 func (p *poller) Table() string { return "poller_outbox" }

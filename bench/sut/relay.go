@@ -22,7 +22,7 @@ func relays(binary string) (kinds []Kind) {
 			}
 			env := []string{"RELAY_KAFKA_CLIENT=" + client, "RELAY_OUTBOX_DELIVERY=" + delivery}
 			kind.Missing = func(ctx context.Context) error { return refused(ctx, binary, env) }
-			kind.Open = func(site *rig.Site, _ Load) System { return &Relay{site: site, binary: binary, env: env} }
+			kind.Open = func(site *rig.Site, _ Load) System { return NewRelay(site, binary, env...) }
 			kinds = append(kinds, kind)
 		}
 	}
@@ -50,6 +50,11 @@ type Relay struct {
 	program *rig.Program
 }
 
+// NewRelay is a relay of this binary, with more in its environment.
+func NewRelay(site *rig.Site, binary string, env ...string) *Relay {
+	return &Relay{site: site, binary: binary, env: env}
+}
+
 // With gives it more environment, before Begin.
 func (r *Relay) With(env ...string) { r.env = append(r.env[:len(r.env):len(r.env)], env...) }
 
@@ -58,8 +63,7 @@ func (r *Relay) Install(context.Context) error { return nil }
 
 // Insert writes into outbox.events.
 func (r *Relay) Insert() string {
-	return `insert into outbox.events (topic, key, type, payload)
-		select $1::text, ` + keySQL + `, 'OrderPlaced', (` + payloadSQL + `)::json from ` + rowsSQL
+	return InsertInto("outbox.events")
 }
 
 // Table is outbox.events.

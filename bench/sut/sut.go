@@ -79,6 +79,12 @@ const keySQL = `'customer-' || n % $6::int`
 
 const rowsSQL = `generate_series($2::int, $3::int, $4::int) n`
 
+// InsertInto is System.Insert for a table with the columns topic, key, type and payload of type json.
+func InsertInto(table string) string {
+	return `insert into ` + table + ` (topic, key, type, payload)
+		select $1::text, ` + keySQL + `, 'OrderPlaced', (` + payloadSQL + `)::json from ` + rowsSQL
+}
+
 // Kinds are all systems, given the binary of the relay and of this program.
 func Kinds(relay, self string) []Kind {
 	all := relays(relay)

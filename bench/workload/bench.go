@@ -24,20 +24,24 @@ type Sizes struct {
 	OneTransaction int
 	HotKey         int
 	Large          int           // events of 1 MB
+	Rates          []int         // of trickles, in events a second
 	Latency        time.Duration // at each rate
 	Idle           time.Duration
 	Writers        time.Duration // at each setting
 	Steady         time.Duration
+	Lease          string // lease.ttl of relays that take over, where it may be short; "" is the default
 }
 
 // Full is what figures are made of; Quick shows that all works; Smallest is for tests.
 var (
-	Full = Sizes{Drain: 500_000, OneTransaction: 300_000, HotKey: 500_000, Large: 500, Latency: time.Minute,
+	usualRates = []int{100, 1000, 3000}
+
+	Full = Sizes{Drain: 500_000, OneTransaction: 300_000, HotKey: 500_000, Large: 500, Rates: usualRates, Latency: time.Minute,
 		Idle: 30 * time.Second, Writers: 20 * time.Second, Steady: 20 * time.Second}
-	Quick = Sizes{Drain: 50_000, OneTransaction: 30_000, HotKey: 50_000, Large: 50, Latency: 5 * time.Second,
+	Quick = Sizes{Drain: 50_000, OneTransaction: 30_000, HotKey: 50_000, Large: 50, Rates: usualRates, Latency: 5 * time.Second,
 		Idle: 5 * time.Second, Writers: 3 * time.Second, Steady: 5 * time.Second}
-	Smallest = Sizes{Drain: 2_000, OneTransaction: 1_000, HotKey: 1_000, Large: 3, Latency: time.Second,
-		Idle: time.Second, Writers: time.Second, Steady: time.Second}
+	Smallest = Sizes{Drain: 2_000, OneTransaction: 1_000, HotKey: 1_000, Large: 3, Rates: []int{200}, Latency: time.Second,
+		Idle: time.Second, Writers: time.Second, Steady: time.Second, Lease: "3s"}
 )
 
 // Func measures one system. It may give several runs, each with the name of its own workload or system.
@@ -56,6 +60,8 @@ func every(sut.Kind) bool    { return true }
 func rows(k sut.Kind) bool   { return !k.Memory }
 func daemon(k sut.Kind) bool { return k.Daemon }
 
+func atLeastOnce(k sut.Kind) bool { return k.Daemon && !k.Exactly }
+
 // All are all workloads, in the order in which they are run.
 func All() []Workload {
 	return []Workload{
@@ -63,6 +69,11 @@ func All() []Workload {
 		{Name: "one-transaction", Accepts: rows, Default: daemon, Run: oneTransaction},
 		{Name: "hot-key", Accepts: every, Default: daemon, Run: hotKey},
 		{Name: "large", Accepts: rows, Default: daemon, Run: large},
+		{Name: "latency", Accepts: rows, Default: daemon, Run: latency},
+		{Name: "idle", Accepts: rows, Run: idle},
+		{Name: "writers", Alone: true, Run: writers},
+		{Name: "steady", Accepts: daemon, Default: atLeastOnce, Run: steady},
+		{Name: "takeover", Accepts: daemon, Run: takeover},
 	}
 }
 

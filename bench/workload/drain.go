@@ -13,9 +13,12 @@ import (
 
 const (
 	sampleEvery = 20 * time.Millisecond
-	quiet       = 500 * time.Millisecond // after the last record: what comes then is a copy, or a marker
-	drainLimit  = 10 * time.Minute
-	mostKeys    = 10_000
+	// quiet is how long nothing comes after the last record: what comes then is a copy. Markers of transactions are
+	// offsets, too, so in exactly once there are enough of them before the last event, and it is longer.
+	quiet        = 500 * time.Millisecond
+	quietExactly = 2 * time.Second
+	drainLimit   = 10 * time.Minute
+	mostKeys     = 10_000
 )
 
 func drain(ctx context.Context, b *Bench, kind sut.Kind) ([]figures.Run, error) {
@@ -49,7 +52,10 @@ func (b *Bench) drain(ctx context.Context, kind sut.Kind, load sut.Load, each in
 		if err != nil {
 			return err
 		}
-		w := &watch{site: site, system: system, want: int64(load.Events)}
+		w := &watch{site: site, system: system, want: int64(load.Events), quiet: quiet}
+		if kind.Exactly {
+			w.quiet = quietExactly
+		}
 		if err := w.run(ctx); err != nil {
 			return err
 		}
@@ -78,6 +84,7 @@ type watch struct {
 	site   *rig.Site
 	system sut.System
 	want   int64
+	quiet  time.Duration
 
 	samples     []figures.Sample
 	first, last reading
@@ -135,7 +142,7 @@ func (w *watch) follow(ctx context.Context, began time.Time) error {
 			w.first = w.read(at, n)
 		case n >= w.want && n > w.last.stored:
 			w.last = w.read(at, n)
-		case n >= w.want && at > w.last.at+quiet:
+		case n >= w.want && at > w.last.at+w.quiet:
 			return nil
 		}
 		if len(w.samples)%50 == 0 {

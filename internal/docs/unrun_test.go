@@ -12,6 +12,8 @@ var unrun = []struct{ words, why string }{
 	{"git clone", "asks another machine"},
 	{"cd", "the page's folder stays"},
 	{"make", "works on the whole repository; make test and continuous integration run these"},
+	{"bench", "measures for an hour, or writes a page of this folder; bench/main_test.go runs it"},
+	{"cp bin/bench.json", "keeps what make bench has measured"},
 	{"docker", "there may be no container engine; deploy_test.go looks at the files"},
 	{"systemctl", "needs a machine of its own; deploy has the test of the unit"},
 	{"kubectl", "needs a cluster; deploy has the test of the manifests"},
