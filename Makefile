@@ -23,10 +23,10 @@ TEST := go test -p 2 -timeout 40m
 # Measures the daemon: nothing else may run beside it.
 ALONE := /internal/acceptance
 
-.PHONY: help setup build release dev test test-fast test-kafka bench lint vulnerable torture model verify check-outbox microbench
+.PHONY: help setup build release dev test test-fast test-kafka bench lint vulnerable torture model verify check-outbox microbench example-nestjs
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## bring what building and testing needs onto a Debian or macOS machine; quick when it is all there
 	@scripts/setup.sh
@@ -54,6 +54,10 @@ torture: setup build ## break servers under the relay: SEED=n DURATION=2m MODE=a
 	@go build -ldflags '$(LDFLAGS)' -o bin/relay-torture ./cmd/relay-torture
 	@bin/relay-torture run --seed $(or $(SEED),1) --duration $(or $(DURATION),2m) --mode $(or $(MODE),at_least_once) \
 	    --nodes $(or $(NODES),1) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DIR),--dir $(DIR))
+
+example-nestjs: setup ## two NestJS services on real PostgreSQL and Kafka, one of them killed half-way (ARGS=--bench measures)
+	@node examples/nestjs-orders/build.mjs
+	@node examples/nestjs-orders/demo.mjs $(ARGS)
 
 model: setup ## search all states of the protocol's model (internal/model), minutes
 	go test -count 1 -timeout 40m -v ./internal/model

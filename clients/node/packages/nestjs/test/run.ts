@@ -41,7 +41,7 @@ function runLeg(leg: string, stack: string): Promise<number> {
   console.log(`# ${leg}`);
   const tests = spawn(process.execPath, ['--test', '--test-concurrency=1', '--test-timeout=120000', ...files.map((name) => join(folder, name))], {
     stdio: 'inherit',
-    env: { ...process.env, STACK: stack, LEG: leg },
+    env: { ...process.env, STACK: stack, LEG: leg, DOCS_DIR: join(repository, 'docs/nestjs') },
   });
   return new Promise((done) => tests.once('close', (code) => done(code ?? 1)));
 }
