@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Config is the whole configuration. Its fields hold effective values: defaults, overlaid by the file, overlaid by
 // the environment. It is read-only once loaded, and safe to read from any goroutine.
@@ -16,6 +19,7 @@ type Config struct {
 	Retention Retention `toml:"retention"`
 	Audit     Audit     `toml:"audit"`
 	HTTP      HTTP      `toml:"http"`
+	Console   Console   `toml:"console"`
 	Log       Log       `toml:"log"`
 
 	file     string
@@ -154,6 +158,23 @@ type HTTP struct {
 	Listen string `toml:"listen"`
 }
 
+// Console is the web page on http.listen, and the endpoints that it uses.
+type Console struct {
+	Enabled      bool   `toml:"enabled"`
+	ShowPayloads bool   `toml:"show_payloads"`
+	Token        Secret `toml:"token"`
+	TokenFile    string `toml:"token_file"`
+}
+
+// Reveal is the token; "" when there is none, and then nothing can be changed. The file is read anew at each call.
+func (c Console) Reveal() (string, error) {
+	token, err := plainOrFile(c.Token, c.TokenFile)
+	if err != nil {
+		return "", fmt.Errorf("console.token_file: %w", err)
+	}
+	return token, nil
+}
+
 // Log says what is logged and how.
 type Log struct {
 	Level  string `toml:"level"`  // debug, info, warn, error
@@ -188,6 +209,7 @@ func Default() *Config {
 		Retention: Retention{Keep: Duration(24 * time.Hour), Schedule: "*/1 * * * *"},
 		Audit:     Audit{Schedule: "*/10 * * * *"},
 		HTTP:      HTTP{Listen: "127.0.0.1:9187"},
+		Console:   Console{Enabled: true},
 		Log:       Log{Level: "info", Format: "auto"},
 	}
 }
