@@ -66,7 +66,7 @@ func TestHandler_ServesAPageThatLoadsOnlyItself(t *testing.T) {
 	h, _ := handler("127.0.0.1:9187", "")
 	for path, kind := range map[string]string{"/": "text/html", "/console.js": "javascript", "/console.css": "text/css"} {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost:9187"+path, nil))
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost:9187"+path, nil))
 		body, err := io.ReadAll(w.Body)
 		if err != nil || w.Code != 200 || !strings.Contains(w.Header().Get("Content-Type"), kind) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Header().Get("Content-Type"))
@@ -81,7 +81,7 @@ func TestHandler_ServesAPageThatLoadsOnlyItself(t *testing.T) {
 		}
 	}
 	w := httptest.NewRecorder()
-	if h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost:9187/../../etc/passwd", nil)); w.Code == 200 {
+	if h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost:9187/../../etc/passwd", nil)); w.Code == 200 {
 		t.Error("a file from outside")
 	}
 }
