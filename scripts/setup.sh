@@ -4,7 +4,8 @@
 #
 # Needed: Go, a C compiler (librdkafka), jemalloc (the release build), PostgreSQL's server binaries, PgBouncer, Java and
 # Maven (Apache Kafka for tests), Node with npm (the documentation's JavaScript is run by a test), spin (the model of the
-# protocol is searched by a test), promtool (a test lets every alert fire).
+# protocol is searched by a test), promtool (a test lets every alert fire), Chromium (a test works
+# with the console).
 # No database cluster and no service is made or started: tests run servers of their own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -55,6 +56,10 @@ jemalloc_is_here() {
     return 1
 }
 
+chromium_is_here() {
+    have chromium || have chromium-browser || have google-chrome || [ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ]
+}
+
 # The same places, in the same order, as internal/devenv/kafka looks in.
 java_is_new_enough() {
     local java version
@@ -82,6 +87,7 @@ have node || missing="$missing node"
 have npm || missing="$missing npm"
 have spin || missing="$missing spin"
 have promtool || missing="$missing promtool"
+chromium_is_here || missing="$missing chromium"
 
 # --- bring it -------------------------------------------------------------------------------------------------------
 
@@ -129,6 +135,7 @@ on_debian() {
         node) packages="$packages nodejs" ;;
         npm) packages="$packages npm" ;;
         spin) packages="$packages spin" ;;
+        chromium) packages="$packages chromium" ;;
         postgresql) postgres=1 ;;
         pgbouncer) stopped="$stopped pgbouncer" ;;
         promtool) stopped="$stopped prometheus" ;;
@@ -160,6 +167,7 @@ on_macos() {
         pgbouncer) packages="$packages pgbouncer" ;;
         jemalloc) packages="$packages jemalloc" ;;
         promtool) packages="$packages prometheus" ;;
+        chromium) die "Chrome is missing: run brew install --cask google-chrome and then this again" ;;
         esac
     done
     have brew || die "Homebrew is missing (https://brew.sh). With it, or otherwise, install:$packages"

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/internal/ops"
+	"github.com/outboxrelay/relay/internal/ops/console"
 	"github.com/outboxrelay/relay/internal/relay"
 	"github.com/outboxrelay/relay/publisher"
 	"github.com/outboxrelay/relay/publisher/franz"
@@ -32,7 +34,8 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 	}
 	r := relay.New(options)
 	outbox := &board{cfg: cfg}
-	server, err := ops.Listen(cfg.HTTP.Listen, ops.Sources{Report: r.State().Report, Status: outbox.status, Outbox: outbox.outbox})
+	server, err := ops.Listen(cfg.HTTP.Listen, ops.Sources{Report: r.State().Report, Status: outbox.status,
+		Outbox: outbox.outbox, Console: consoleOf(cfg, outbox, r.State().Report, log)})
 	if err != nil {
 		return err
 	}
@@ -49,6 +52,14 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 	})
 	g.Go(func() error { return server.Run(ended) })
 	return g.Wait()
+}
+
+// consoleOf is nil when the console is turned off.
+func consoleOf(cfg *config.Config, b *board, report func() relay.Report, log *slog.Logger) http.Handler {
+	if !cfg.Console.Enabled {
+		return nil
+	}
+	return console.Handler(console.Options{API: newAPI(cfg, b, report, log), Token: cfg.Console.Reveal, Listen: cfg.HTTP.Listen})
 }
 
 // relayOptions says in the relay's words what the configuration says.

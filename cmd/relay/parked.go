@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
 	"slices"
@@ -14,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
+
+	"github.com/outboxrelay/relay/internal/config"
 )
 
 func newParkedCommand(g *globals) *cobra.Command {
@@ -36,6 +39,10 @@ func (g *globals) openParked(ctx context.Context, command string) (*parkedTable,
 	if err != nil {
 		return nil, err
 	}
+	return openParkedTable(ctx, cfg, command)
+}
+
+func openParkedTable(ctx context.Context, cfg *config.Config, command string) (*parkedTable, error) {
 	conn, err := connectPostgres(ctx, cfg, "parked "+command)
 	if err != nil {
 		return nil, err
@@ -98,10 +105,14 @@ func (f *parkedFlags) selection(cmd *cobra.Command) (parkedSelection, error) {
 			set()
 		}
 	}
-	if s.state != nil && !slices.Contains(parkedStates(), f.state) {
-		return s, usageError(fmt.Sprintf("--state %q: there are %s", f.state, strings.Join(parkedStates(), ", ")))
+	return s, s.check()
+}
+
+func (s parkedSelection) check() error {
+	if s.state != nil && !slices.Contains(parkedStates(), *s.state) {
+		return usageError(fmt.Sprintf("--state %q: there are %s", *s.state, strings.Join(parkedStates(), ", ")))
 	}
-	return s, nil
+	return nil
 }
 
 func (s parkedSelection) isEmpty() bool { return s == parkedSelection{} }
@@ -156,5 +167,6 @@ func (g *globals) operationNote(command, run string) map[string]string {
 	if host, err := os.Hostname(); err == nil {
 		note["host"] = host
 	}
+	maps.Copy(note, g.operator)
 	return note
 }

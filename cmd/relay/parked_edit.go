@@ -145,35 +145,43 @@ func (e *parkedEdit) readPayload(stdin io.Reader) ([]byte, error) {
 // edit changes the event, reads it again and prints both. A dry run does the same and rolls back, so that it finds
 // every fault and shows the outcome as it would be.
 func (g *globals) edit(ctx context.Context, p *parkedTable, id pgtype.UUID, e *parkedEdit, payload []byte) error {
+	before, after, err := p.edit(ctx, id, e, payload, g.operationNote("parked edit", runName()))
+	if err != nil {
+		return err
+	}
+	if e.asJSON {
+		return printJSON(g.stdout, map[string]any{"outbox": p.name, "dry_run": e.dryRun, "before": before, "after": after})
+	}
+	g.printEdit(before, after, e.dryRun)
+	return nil
+}
+
+// edit changes the event and gives what it was and what it is.
+func (p *parkedTable) edit(ctx context.Context, id pgtype.UUID, e *parkedEdit, payload []byte, note map[string]string) (before, after *parkedWhole, err error) {
 	tx, err := p.conn.Begin(ctx)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return nil, nil, fmt.Errorf("begin: %w", err)
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	before, err := p.editable(ctx, tx, id, e)
+	if before, err = p.editable(ctx, tx, id, e); err != nil {
+		return nil, nil, err
+	}
+	if err := e.apply(ctx, tx, p.name, id, before, payload, note); err != nil {
+		return nil, nil, err
+	}
+	found, err := p.whole(ctx, tx, id, "and seq = $3 and state <> 'replay'", before.Seq)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if err := e.apply(ctx, tx, p.name, id, before, payload, g.operationNote("parked edit", runName())); err != nil {
-		return err
-	}
-	after, err := p.whole(ctx, tx, id, "and seq = $3 and state <> 'replay'", before.Seq)
-	if err != nil {
-		return err
-	}
-	if len(after) != 1 {
-		return errors.New("the event is gone after the edit; nothing was changed")
+	if len(found) != 1 {
+		return nil, nil, errors.New("the event is gone after the edit; nothing was changed")
 	}
 	if !e.dryRun {
 		if err := tx.Commit(ctx); err != nil {
-			return fmt.Errorf("commit: %w; if the connection broke, the change may be there all the same", err)
+			return nil, nil, fmt.Errorf("commit: %w; if the connection broke, the change may be there all the same", err)
 		}
 	}
-	if e.asJSON {
-		return printJSON(g.stdout, map[string]any{"outbox": p.name, "dry_run": e.dryRun, "before": before, "after": after[0]})
-	}
-	g.printEdit(before, after[0], e.dryRun)
-	return nil
+	return before, found[0], nil
 }
 
 // editable finds and locks the one event that is meant.

@@ -106,8 +106,13 @@ applications gave one id to several.`,
 }
 
 func (p *parkedTable) notParked(id string) error {
-	return fmt.Errorf("no event %s is parked in outbox %q: it was delivered or dropped, or never had to wait", id, p.name)
+	return &notParkedError{fmt.Sprintf("no event %s is parked in outbox %q: it was delivered or dropped, or never had to wait", id, p.name)}
 }
+
+// notParkedError is about an event that is not in the table.
+type notParkedError struct{ text string }
+
+func (e *notParkedError) Error() string { return e.text }
 
 // rowReader is a connection or a transaction.
 type rowReader interface {

@@ -25,15 +25,7 @@ type parkedVerb struct {
 }
 
 func newParkedRetryCommand(g *globals) *cobra.Command {
-	return newParkedVerbCommand(g, parkedVerb{
-		name:        "retry",
-		byID:        `select parked_retry($1, relay => $2, note => $3)`,
-		bySelection: `select parked_retry_where($1, $2, $3, $4, everything => $5, relay => $6, note => $7, after_no => $8, to_no => $9, due => $10)`,
-		question:    "Try them again?",
-		done:        "asked for %s again; a running relay tries them at once\n",
-		progress:    "asked for",
-		dated:       true,
-	}, &cobra.Command{
+	return newParkedVerbCommand(g, retryVerb(), &cobra.Command{
 		Use: "retry [ID…]", Short: "Try parked events again",
 		Long: `Asks for parked events again: those with the given ids, or those that --topic, --key, --state and --reason select
 together, or --all. A dead event becomes held, and the relay tries it; a scheduled one is delivered now; a held one, one
@@ -43,19 +35,35 @@ behind another and a replay are looked at without waiting. None loses its place 
 }
 
 func newParkedDropCommand(g *globals) *cobra.Command {
-	return newParkedVerbCommand(g, parkedVerb{
+	return newParkedVerbCommand(g, dropVerb(), &cobra.Command{
+		Use: "drop [ID…]", Short: "Give up parked events: they will never be delivered",
+		Long: `Deletes parked events: those with the given ids, or those that --topic, --key, --state and --reason select together,
+or --all. They will never be delivered, and events behind them go on. One that is just being sent may still arrive.`,
+		Example: "  relay parked drop --topic orders --reason too_large --dry-run\n  relay parked drop 0198c0de-0000-7000-8000-000000000000",
+	})
+}
+
+func retryVerb() parkedVerb {
+	return parkedVerb{
+		name:        "retry",
+		byID:        `select parked_retry($1, relay => $2, note => $3)`,
+		bySelection: `select parked_retry_where($1, $2, $3, $4, everything => $5, relay => $6, note => $7, after_no => $8, to_no => $9, due => $10)`,
+		question:    "Try them again?",
+		done:        "asked for %s again; a running relay tries them at once\n",
+		progress:    "asked for",
+		dated:       true,
+	}
+}
+
+func dropVerb() parkedVerb {
+	return parkedVerb{
 		name:        "drop",
 		byID:        `select parked_drop($1, relay => $2, note => $3)`,
 		bySelection: `select parked_drop_where($1, $2, $3, $4, everything => $5, relay => $6, note => $7, after_no => $8, to_no => $9)`,
 		question:    "Drop them? They will never be delivered.",
 		done:        "dropped %s\n",
 		progress:    "dropped",
-	}, &cobra.Command{
-		Use: "drop [ID…]", Short: "Give up parked events: they will never be delivered",
-		Long: `Deletes parked events: those with the given ids, or those that --topic, --key, --state and --reason select together,
-or --all. They will never be delivered, and events behind them go on. One that is just being sent may still arrive.`,
-		Example: "  relay parked drop --topic orders --reason too_large --dry-run\n  relay parked drop 0198c0de-0000-7000-8000-000000000000",
-	})
+	}
 }
 
 // parkedTarget is what a verb is about: ids, or a selection.
@@ -122,6 +130,14 @@ transaction of up to ` + fmt.Sprint(verbBatch) + ` events leaves a row in the ta
 // aim reads what the verb is about.
 func (r *parkedRun) aim(cmd *cobra.Command, filter *parkedFlags, args []string) (err error) {
 	if r.target.selection, err = filter.selection(cmd); err != nil {
+		return err
+	}
+	return r.aimAt(args)
+}
+
+// aimAt adds ids to what the selection says, and makes sure that one thing is meant.
+func (r *parkedRun) aimAt(args []string) (err error) {
+	if err := r.target.selection.check(); err != nil {
 		return err
 	}
 	chosen := 0

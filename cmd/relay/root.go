@@ -47,6 +47,9 @@ type globals struct {
 
 	configFile, logLevel, logFormat string
 
+	// operator is added to what operations say of who asked; nil for a person at a command line.
+	operator map[string]string
+
 	// running is set when the arguments were accepted: an error before is about usage.
 	running bool
 }

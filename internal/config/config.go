@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/outboxrelay/relay/publisher"
@@ -20,6 +21,7 @@ type Config struct {
 	Retention Retention `toml:"retention"`
 	Audit     Audit     `toml:"audit"`
 	HTTP      HTTP      `toml:"http"`
+	Console   Console   `toml:"console"`
 	Log       Log       `toml:"log"`
 
 	file     string
@@ -159,6 +161,23 @@ type HTTP struct {
 	Listen string `toml:"listen"`
 }
 
+// Console is the web page on http.listen, and the endpoints that it uses.
+type Console struct {
+	Enabled      bool   `toml:"enabled"`
+	ShowPayloads bool   `toml:"show_payloads"`
+	Token        Secret `toml:"token"`
+	TokenFile    string `toml:"token_file"`
+}
+
+// Reveal is the token; "" when there is none, and then nothing can be changed. The file is read anew at each call.
+func (c Console) Reveal() (string, error) {
+	token, err := plainOrFile(c.Token, c.TokenFile)
+	if err != nil {
+		return "", fmt.Errorf("console.token_file: %w", err)
+	}
+	return token, nil
+}
+
 // Log says what is logged and how.
 type Log struct {
 	Level  string `toml:"level"`  // debug, info, warn, error
@@ -193,6 +212,7 @@ func Default() *Config {
 		Retention: Retention{Keep: Duration(24 * time.Hour), Inbox: Duration(720 * time.Hour), Schedule: "*/1 * * * *"},
 		Audit:     Audit{Schedule: "*/10 * * * *"},
 		HTTP:      HTTP{Listen: "127.0.0.1:9187"},
+		Console:   Console{Enabled: true},
 		Log:       Log{Level: "info", Format: "auto"},
 	}
 }

@@ -22,6 +22,7 @@ var otherValues = map[string]string{
 	"retention.schedule": "0 * * * *",
 	"audit.schedule":     "0 0 * * *",
 	"http.listen":        "",
+	"console.enabled":    "false",
 	"log.level":          "debug",
 	"log.format":         "json",
 }

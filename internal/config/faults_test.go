@@ -45,7 +45,7 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 			want: []string{
 				`relay.toml:1: kafak: unknown key; did you mean kafka?`,
 				`relay.toml:4: outbox.ttl: unknown key; did you mean lease.ttl?`,
-				`relay.toml:5: metrics: unknown table; there are audit, headers, http, kafka, lease, log, outbox, parked, poll, postgres, retention, topics`,
+				`relay.toml:5: metrics: unknown table; there are audit, console, headers, http, kafka, lease, log, outbox, parked, poll, postgres, retention, topics`,
 			},
 		},
 		{

@@ -55,8 +55,30 @@ func validate(cfg *Config, env []string, o options, r *report) {
 			r.fault("http.listen", `%s; write host:port, or "" to turn it off`, reason)
 		}
 	}
+	validateConsole(cfg.Console, r)
 	oneOf(r, "log.level", cfg.Log.Level, LogLevels()...)
 	oneOf(r, "log.format", cfg.Log.Format, LogFormats()...)
+}
+
+// minToken keeps a token from being guessed.
+const minToken = 16
+
+func validateConsole(c Console, r *report) {
+	if c.Token != "" && c.TokenFile != "" {
+		r.fault("console.token_file", "excludes console.token; %s", r.emptyOne("console.token", "console.token_file"))
+		return
+	}
+	key := "console.token"
+	if c.TokenFile != "" {
+		key = "console.token_file"
+	}
+	switch token, err := plainOrFile(c.Token, c.TokenFile); {
+	case err != nil:
+		r.fault(key, "%s", err)
+	case token == "" && c.TokenFile == "":
+	case len(token) < minToken:
+		r.fault(key, "the token is shorter than %d bytes, and could be guessed: openssl rand -hex 32 makes one", minToken)
+	}
 }
 
 // LogLevels are the values of log.level.

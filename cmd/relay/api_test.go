@@ -1,0 +1,140 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const consoleToken = "a-token-for-the-tests-0123"
+
+// consoleDaemon follows, because nothing is to be delivered while a test looks: another holds the lease.
+func consoleDaemon(t *testing.T, more ...string) (address string, conn *pgx.Conn) {
+	t.Helper()
+	env, conn := database(t)
+	kafkaEnv, _ := broker(t, map[string]int32{"orders": 1})
+	execute(t, conn, `insert into outbox.relays (name, epoch, holder, expires_at) values ('main', 7, 'pod-1', now() + interval '1 hour')`)
+	parkSome(t, conn)
+	address = runDaemon(t, append(append(env, kafkaEnv...), append(more, "RELAY_CONSOLE_TOKEN="+consoleToken)...))
+	within(t, "the server answers", func() bool { status, _ := get(t, address, "/livez"); return status == 200 })
+	return address, conn
+}
+
+func post(t *testing.T, address, path, token, body string) (int, map[string]any) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/api/v1/"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := webClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document map[string]any
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatalf("%s: %v in %s", path, err, text)
+	}
+	return answer.StatusCode, document
+}
+
+func TestAPI_ReadsWhatTheCommandsRead(t *testing.T) {
+	address, conn := consoleDaemon(t)
+	within(t, "it follows", func() bool { status, _ := get(t, address, "/readyz"); return status == 200 })
+	env := []string{"RELAY_POSTGRES_URL=" + conn.Config().ConnString()}
+	_, list := get(t, address, "/api/v1/parked?topic=orders&limit=2")
+	cli := runRelay(t, env, "parked", "list", "--json", "--topic", "orders", "--limit", "2").wants(t, exitDone)
+	if a, b := decode[parkedList](t, list), decode[parkedList](t, cli); a.seqs() != b.seqs() || a.seqs() != "5 4 of 4" {
+		t.Errorf("%s and %s", a.seqs(), b.seqs())
+	}
+	status, event := get(t, address, "/api/v1/parked/"+parkedID(1))
+	if status != 200 || strings.Contains(event, `"n": 1`) || strings.Contains(event, `\"n\"`) || !strings.Contains(event, `"payloads_hidden":true`) || !strings.Contains(event, `"headers":{"a":"b"`) {
+		t.Errorf("%d %s", status, event)
+	}
+	_, topics := get(t, address, "/api/v1/topics")
+	if want := `[{"topic":"orders","parked":{"behind":1,"dead":1,"replay":1,"scheduled":1}},{"topic":"payments","parked":{"held":1}}]`; strings.TrimSpace(topics) != want {
+		t.Errorf("%s\nwant %s", topics, want)
+	}
+	for path, want := range map[string]int{"parked/" + parkedID(77): 404, "parked/x": 400, "parked?state=odd": 400, "parked?limit=0": 400, "nothing": 404, "status": 200, "replica": 200} {
+		if status, body := get(t, address, "/api/v1/"+path); status != want {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+}
+
+func TestAPI_ChangesWithTheTokenOnly(t *testing.T) {
+	address, conn := consoleDaemon(t)
+	states := func() string { return query(t, conn, parkedStatesSQL) }
+	before := states()
+	all := `{"all": true}`
+	for _, c := range []struct {
+		path, token, body string
+		status            int
+	}{
+		{"parked/drop", "", all, 401},
+		{"parked/drop", "another-token-0123456789", all, 401},
+		{"parked/" + parkedID(1) + "/edit", "", `{"topic": "x"}`, 401},
+		{"parked/drop", consoleToken, `{}`, 400},
+		{"parked/drop", consoleToken, `{"all": true, "topic": "orders"}`, 400},
+		{"parked/drop", consoleToken, `{"al": true, "topic": "orders"}`, 400},
+		{"parked/drop", consoleToken, `{"state": "odd"}`, 400},
+		{"parked/drop", consoleToken, `{"ids": ["x"]}`, 400},
+		{"parked/drop", consoleToken, all + all, 400},
+		{"parked/drop", consoleToken, `{"topic": "orders", "dry_run": true}`, 200},
+		{"parked/" + parkedID(77) + "/edit", consoleToken, `{"topic": "x"}`, 404},
+		{"parked/" + parkedID(1) + "/edit", consoleToken, `{"topic": "no spaces"}`, 400},
+		{"parked/" + parkedID(1) + "/edit", consoleToken, `{"payload": "{"}`, 400},
+		{"parked/" + parkedID(1) + "/edit", consoleToken, `{"topic": "x", "dry_run": true}`, 200},
+	} {
+		if status, document := post(t, address, c.path, c.token, c.body); status != c.status {
+			t.Errorf("%s %s: %d %v", c.path, c.body, status, document)
+		}
+		if after := states(); after != before {
+			t.Fatalf("%s %s changed %s to %s", c.path, c.body, before, after)
+		}
+	}
+	if status, body := get(t, address, "/api/v1/parked/drop?all=true"); status != 400 || states() != before {
+		t.Errorf("a GET: %d %s", status, body)
+	}
+
+	if status, document := post(t, address, "parked/retry", consoleToken, `{"ids": ["`+parkedID(1)+`"]}`); status != 200 || document["changed"] != 1.0 {
+		t.Errorf("retry: %d %v", status, document)
+	}
+	edit := `{"topic": "payments", "headers": {"x": "y"}, "payload": "{\"n\": 2}"}`
+	if status, document := post(t, address, "parked/"+parkedID(3)+"/edit", consoleToken, edit); status != 200 || document["after"].(map[string]any)["payload"] != nil {
+		t.Errorf("edit: %d %v", status, document)
+	}
+	if got := query(t, conn, `select concat(headers, ' ', payload) from outbox.parked where seq = 3`); got != `{"x": "y"} {"n": 2}` {
+		t.Errorf("edited to %s", got)
+	}
+	if status, document := post(t, address, "parked/drop", consoleToken, `{"topic": "orders", "key": "42"}`); status != 200 || document["changed"] != 2.0 {
+		t.Errorf("drop: %d %v", status, document)
+	}
+	if got := query(t, conn, `select string_agg(concat(verb, ' ', events, ' ', detail->>'via'), ', ' order by op_no) from outbox.operations`); got != "retry 1 http /api/v1/parked/retry, edit 1 http /api/v1/parked/"+parkedID(3)+"/edit, drop 2 http /api/v1/parked/drop" {
+		t.Errorf("the record says %s", got)
+	}
+}
+
+func TestConsole_CanBeTurnedOff(t *testing.T) {
+	env, _ := database(t)
+	kafkaEnv, _ := broker(t, nil)
+	address := runDaemon(t, append(append(env, kafkaEnv...), "RELAY_CONSOLE_ENABLED=false"))
+	within(t, "the server answers", func() bool { status, _ := get(t, address, "/livez"); return status == 200 })
+	if status, _ := get(t, address, "/api/v1/status"); status != 404 {
+		t.Errorf("%d", status)
+	}
+	if status, _ := get(t, address, "/"); status != 404 {
+		t.Errorf("%d", status)
+	}
+}
