@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/outboxrelay/relay/internal/store"
 )
@@ -108,5 +110,40 @@ func TestReplay_StopsAndResumes(t *testing.T) {
 	runRelay(t, env, "replay", "resume", "1").wants(t, exitDone)
 	if got := valuesOf(t, b, "again", 300); len(got) != 300 {
 		t.Errorf("%d records", len(got))
+	}
+}
+
+// Two commands carry on with one replay: only one of them may do each step.
+func TestReplay_AStepIsDoneOnce(t *testing.T) {
+	_, conn, _, halt := delivering(t, 40)
+	halt() // what is handed over stays where it can be counted
+	topic, since, until := "orders", time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	replayer := store.NewReplayer(conn, store.In("outbox"), "main")
+	want := &store.Replay{Topic: &topic, Since: &since, Until: &until}
+	counted, err := replayer.Count(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	no, err := replayer.Ask(t.Context(), want, counted, map[string]string{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var two [2][]store.Replay
+	for i := range two {
+		if two[i], err = replayer.List(t.Context(), &no, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := replayer.Step(t.Context(), &two[0][0], 30); n != 30 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if n, err := replayer.Step(t.Context(), &two[1][0], 30); !errors.Is(err, store.ErrReplayTaken) {
+		t.Errorf("the other one: %d, %v", n, err)
+	}
+	if n, err := replayer.Step(t.Context(), &two[0][0], 30); n != 10 || err != nil || two[0][0].State != "done" {
+		t.Errorf("%d, %v, %s", n, err, two[0][0].State)
+	}
+	if got := query(t, conn, `select concat(count(*), ' ', count(distinct seq)) from outbox.parked where state = 'replay'`); got != "40 40" {
+		t.Errorf("handed over: %s", got)
 	}
 }

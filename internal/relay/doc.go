@@ -21,6 +21,9 @@
 // What a session leaves to the next one of the same process is in memory.go: which rows behind the cursor were acked
 // (they are not sent again) and which were refused.
 //
+// Beside the sessions of a term runs the janitor (janitor.go): by schedule it audits the books, empties slots of the ring
+// and prunes. Delivery does not depend on it.
+//
 // What this package promises: an event is settled only after Kafka acked it with an offset, or in the statement that
 // parks it; nothing is sent while the lease could be another's by the time the record expires. What it does not
 // promise with at_least_once: that a crash, a fail-over or a fault of the broker leaves no second copy of what was in

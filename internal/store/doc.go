@@ -3,7 +3,10 @@
 //
 // Values, without I/O: [Snapshot], [Cursor], [Anchors], [Books], [Row]. What talks to the server: [Connect] and the
 // session rules, [Reader] (pages of a window), [Settler] (cursor, books and parked rows in one fenced statement),
-// [Lease] (who leads), [Doorbell] (sleep until an insert rings).
+// [Lease] (who leads), [Doorbell] (sleep until an insert rings), [Auditor] (books against table, and the ring),
+// [Replayer] (delivered events once more), [Rebase] (after a dump and restore).
+//
+// A slot of the ring is truncated only in the transaction that has found its books balanced with writers locked out.
 //
 // # How events are found
 //
