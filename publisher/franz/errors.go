@@ -44,7 +44,7 @@ func asError(err error) *publisher.Error {
 }
 
 // notAnswered gives a failed question a class; one that took too long means that the brokers are away.
-func notAnswered(err error) error {
+func notAnswered(err error) *publisher.Error {
 	e := asError(err)
 	switch e.Class() {
 	case publisher.ClassTimedOut, publisher.ClassUnknown, publisher.ClassCut:

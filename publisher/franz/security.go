@@ -93,7 +93,7 @@ func isAlert(err error) bool {
 
 // explainedTLS says what is wrong with a certificate, and what to do; other errors stay as they are.
 func explainedTLS(err error, address string, without bool) error {
-	why := ""
+	var why string
 	refused, ours := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
 	case ours:

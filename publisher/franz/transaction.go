@@ -50,7 +50,7 @@ func takeOver(ctx context.Context, client *kgo.Client) error {
 	if _, _, err := client.ProducerID(ctx); err != nil {
 		why := asError(err)
 		if ctx.Err() != nil {
-			why = notAnswered(ctx.Err()).(*publisher.Error)
+			why = notAnswered(ctx.Err())
 		}
 		return fmt.Errorf("take over the transactional id: %w", why)
 	}
@@ -115,7 +115,7 @@ func (t *Transactions) Commit(ctx context.Context) (clean bool, err error) {
 
 // Abort discards the transaction; see publisher.Transactional. ok is no proof after a commit was tried.
 func (t *Transactions) Abort(ctx context.Context) error {
-	defer t.ended(errAborted)
+	defer t.die(errAborted)
 	if err := t.client.AbortBufferedRecords(ctx); err != nil {
 		return fmt.Errorf("abort a transaction: %w", asError(err))
 	}
