@@ -202,10 +202,12 @@ func swallowedAnswer(t *testing.T, s *stage) {
 }
 
 func cutAnswer(t *testing.T, s *stage) {
+	c := s.client(t)
+	await(t, send(t, c, "known")) // the broker knows the client's numbers from now on
 	before := s.stored(t)
 	cut := s.Wire.On(Rule{Side: Answer, API: Produce, Do: Cut})
 	watch := s.Wire.On(Rule{Side: Request, API: Produce, Do: Copy, Max: -1})
-	await(t, send(t, s.client(t), "cut"))
+	await(t, send(t, c, "cut"))
 	watch.Release()
 	if cut.Caught() != 1 || watch.Caught() != 2 || s.stored(t) != before+1 {
 		t.Errorf("%d answers were cut, %d requests sent, %d records stored; want 1, 2, 1",
