@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,12 +17,6 @@ import (
 	"github.com/outboxrelay/relay/publisher/contract"
 	"github.com/outboxrelay/relay/publisher/librdkafka"
 )
-
-// acks counts what was acked.
-type acks struct{ n atomic.Int64 }
-
-func (a *acks) Acked(any, int32, int64) { a.n.Add(1) }
-func (*acks) Failed(any, error)         {}
 
 // TestHanging_IsFoundAndEnded makes a transaction that nobody will end: a request of a committed one is sent again to a
 // topic that was deleted and made anew, by brokers that do not ask the coordinator first.
@@ -62,7 +55,7 @@ func TestHanging_IsFoundAndEnded(t *testing.T) {
 	if _, err := ask.DeleteTopics(t.Context(), "p"); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the topic is gone", func() bool {
+	until(t, "the topic is gone", func() bool {
 		found, err := admin.Describe(t.Context(), []string{"p"})
 		return err == nil && publisher.Class(found[0].Err) == publisher.ClassNoTopic
 	})
@@ -71,7 +64,7 @@ func TestHanging_IsFoundAndEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text string
-	await(t, "the transaction is found", func() bool {
+	until(t, "the transaction is found", func() bool {
 		text, err = Hanging(t.Context(), cfg, "p", []byte("k"), "id", "id-parked")
 		return err == nil && text != ""
 	})
@@ -109,7 +102,7 @@ func TestHanging_IsFoundAndEnded(t *testing.T) {
 func commitOne(t *testing.T, cfg publisher.Config, id, topic string) {
 	t.Helper()
 	cfg.TransactionalID, cfg.TransactionTimeout = id, 30*time.Second
-	reports := &acks{}
+	reports := &counter{}
 	p, err := librdkafka.OpenTransactional(t.Context(), cfg, reports)
 	if err != nil {
 		t.Fatal(err)
@@ -122,17 +115,8 @@ func commitOne(t *testing.T, cfg publisher.Config, id, topic string) {
 	if err := p.Send(t.Context(), &record, nil); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "it is acked", func() bool { return reports.n.Load() == 1 })
+	until(t, "it is acked", func() bool { return reports.acked.Load() == 1 })
 	if _, err := p.Commit(t.Context()); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
 	}
 }

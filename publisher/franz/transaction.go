@@ -93,8 +93,12 @@ func (t *Transactions) Begin() error {
 // errUndecided is for a caller that has not waited for all reports.
 var errUndecided = publisher.NewError(publisher.ClassTransaction, "a record of the transaction is not acked yet")
 
-// Commit makes the transaction visible; see publisher.Transactional. It is always clean: the broker knows a late request
-// by its epoch.
+// slowCommit is when a commit took so long that its user should look whether it happened. A late request is no danger,
+// the broker knows it by its epoch; but a broker that was killed amid a commit and started again may say "committed" and
+// never write the end of the transaction (see Hanging). No broker is back within this time.
+const slowCommit = time.Second
+
+// Commit makes the transaction visible; see publisher.Transactional. It is clean unless it was slow.
 //
 // franz-go commits what is left of a transaction of which records failed, and says ok. So it is not asked then: the first
 // failure has ended the producer.
@@ -107,10 +111,11 @@ func (t *Transactions) Commit(ctx context.Context) (clean bool, err error) {
 			return false, fmt.Errorf("commit a transaction: %w", errUndecided)
 		}
 	}
+	asked := time.Now()
 	if err := t.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return false, fmt.Errorf("commit a transaction: %w", t.ended(err))
 	}
-	return true, nil
+	return time.Since(asked) < slowCommit, nil
 }
 
 // Abort discards the transaction; see publisher.Transactional. ok is no proof after a commit was tried.

@@ -139,6 +139,28 @@ func TestTransactions_NoCommitWhenARecordFailed(t *testing.T) {
 	}
 }
 
+// A broker that was killed amid a commit may say that it happened though it has not: whoever had to wait has to look.
+func TestTransactions_ASlowCommitIsNotClean(t *testing.T) {
+	fake := contract.StartFake(t)
+	createTopic(t, fake.ListenAddrs(), "t")
+	p, c := openTransactional(t, contract.Config(t, fake.ListenAddrs()), "id")
+	for _, slow := range []bool{false, true} {
+		if err := p.Begin(); err != nil {
+			t.Fatal(err)
+		}
+		tell(t, p, c, "t", "k", "v")
+		if slow {
+			fake.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+				time.Sleep(slowCommit + 100*time.Millisecond)
+				return nil, nil, false
+			})
+		}
+		if clean, err := p.Commit(t.Context()); err != nil || clean == slow {
+			t.Errorf("slow %t: clean %t, %v", slow, clean, err)
+		}
+	}
+}
+
 func TestTransactions_NoCommitBeforeAllAcks(t *testing.T) {
 	fake := contract.StartFake(t)
 	brokers := fake.Site().Brokers
