@@ -46,7 +46,9 @@ func TestMain(m *testing.M) {
 	shared.mutant = sync.OnceValues(func() (string, error) { return shared.build("relay-mutants", "-tags", "mutants") })
 	code := m.Run()
 	folder.Release()
-	if err := goleak.Find(); err != nil && code == 0 {
+	// toxiproxy 2.5.0 may leave a goroutine behind when a connection ends while a toxic holds some of its bytes back: it
+	// waits for ever to hand them on.
+	if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run")); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
