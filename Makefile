@@ -62,9 +62,8 @@ example-nestjs: setup ## two NestJS services on real PostgreSQL and Kafka, one o
 model: setup ## search all states of the protocol's model (internal/model), minutes
 	go test -count 1 -timeout 40m -v ./internal/model
 
-bench: setup ## measure against Debezium, a poller and bare clients: BENCH_ONLY=drain,… BENCH_SYSTEMS=… BENCH_RUNS=5 BENCH_QUICK=1
-	@go build -ldflags '$(LDFLAGS)' -o bin/relay ./cmd/relay
-	@go build -o bin/bench ./bench
+bench: release ## measure against Debezium, a poller and bare clients: BENCH_ONLY=drain,… BENCH_SYSTEMS=… BENCH_RUNS=5 BENCH_QUICK=1
+	@go build -tags jemalloc -o bin/bench ./bench
 	@mkdir -p $(or $(BENCH_OUT),bin)
 	@bin/bench run --out $(or $(BENCH_OUT),bin) --runs $(or $(BENCH_RUNS),5) $(if $(filter-out 0,$(BENCH_QUICK)),--quick) \
 	    $(if $(BENCH_ONLY),--only $(BENCH_ONLY)) $(if $(BENCH_SYSTEMS),--systems $(BENCH_SYSTEMS)) $(ARGS)

@@ -46,13 +46,17 @@ type Topic struct {
 	Compacted       bool // cleanup.policy contains compact: a record needs a key
 }
 
-// Producer sends records and reports what became of them. Send and Topic are for one goroutine; the other methods
-// are safe from any.
+// Producer sends records and reports what became of them. Send, Flush and Topic are for one goroutine; the other
+// methods are safe from any.
 type Producer interface {
 	// Send hands one record over. It waits, bounded by ctx, while the record's partition awaits the first ack of
 	// this producer (slow start). An error means that the record was not sent and will not be reported: one of the
 	// topic (TopicTrouble), of the record (Rejected), or of the producer (Fatal), else ctx's.
 	Send(ctx context.Context, r *Record, tag any) error
+
+	// Flush says that nothing follows for now: what was sent goes to the brokers at once, where the client would else
+	// hold it back for a few milliseconds, that more may go in one request. It does not wait.
+	Flush()
 
 	// Topic answers from a cache that is renewed in the background; the first question about a name waits for the
 	// broker. The error is TopicTrouble when the topic does not exist or may not be written, or says that the

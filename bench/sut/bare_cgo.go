@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	_ "github.com/outboxrelay/relay/publisher/librdkafka" // brings jemalloc where the relay has it
 )
 
 const haveLibrdkafka = true

@@ -15,6 +15,8 @@ type lateAcks struct {
 	dead    chan struct{}
 }
 
+func (p *lateAcks) Flush() {}
+
 func (p *lateAcks) Send(_ context.Context, _ *publisher.Record, tag any) error {
 	p.tags = append(p.tags, tag)
 	return nil

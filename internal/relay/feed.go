@@ -74,6 +74,9 @@ func (f *feed) run(ctx, stop context.Context) error {
 		if !f.batch.empty() {
 			f.closeBatch(f.cursor)
 		}
+		if !f.cursor.Open { // nothing more has come until now
+			f.producer.Flush()
+		}
 		if f.crowded || !f.cursor.Open {
 			if err := f.commit(ctx); err != nil {
 				return err
@@ -182,7 +185,7 @@ func (f *feed) dispatch(ctx context.Context, row *store.Row, size int64) error {
 	if err != nil {
 		return err
 	}
-	if v := f.judge.early(row, topic, time.Now()); v != send {
+	if v := f.judge.early(row, topic); v != send {
 		f.park(row, topic.name, v)
 		return nil
 	}

@@ -106,8 +106,8 @@ func notAllowed(allow []string, name string) string {
 }
 
 // early judges what can be told before the record is made.
-func (j *judge) early(row *store.Row, t *topicState, now time.Time) verdict {
-	if row.DeliverAt.After(now) {
+func (j *judge) early(row *store.Row, t *topicState) verdict {
+	if !row.DeliverAt.IsZero() && row.DeliverAt.After(time.Now()) {
 		return verdict{state: Scheduled, due: row.DeliverAt}
 	}
 	if t.trouble != "" {

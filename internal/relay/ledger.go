@@ -89,6 +89,7 @@ type ledger struct {
 	// wantRows and wantBytes are what feed waits for; -1 while it does not wait. A wake-up for each ack would cost more
 	// than the ack, and make the client's batches small.
 	wantRows, wantBytes atomic.Int64
+	flush               func()        // has the producer hurry; set before the first await
 	done                chan struct{} // a batch may be complete
 	lastAck             atomic.Int64  // Unix nanoseconds, 0 = never
 }
@@ -180,6 +181,10 @@ func (l *ledger) fallen(rows, bytes int64) bool {
 // await waits until at most this much is in flight, for limit at most, and gives up when ctx or stop ends. It says
 // whether it came true. For feed only.
 func (l *ledger) await(ctx, stop context.Context, limit time.Duration, rows, bytes int64) bool {
+	if l.fallen(rows, bytes) {
+		return true
+	}
+	l.flush()
 	l.wantBytes.Store(bytes)
 	l.wantRows.Store(rows)
 	defer l.wantRows.Store(-1)

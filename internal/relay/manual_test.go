@@ -20,6 +20,7 @@ type manual struct {
 	err     error
 	closed  bool
 	auto    bool // ack at once
+	shy     bool // ack when flushed
 }
 
 type manualRecord struct {
@@ -29,6 +30,12 @@ type manualRecord struct {
 }
 
 var errManual = publisher.NewError(publisher.ClassTransport, "the test cut the connection")
+
+func (m *manual) Flush() {
+	if m.shy {
+		m.ack(0, len(m.values()))
+	}
+}
 
 func (m *manual) Send(_ context.Context, r *publisher.Record, tag any) error {
 	m.mu.Lock()
@@ -73,6 +80,9 @@ func (m *manual) ack(from, to int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := from; i < to; i++ {
+		if m.sent[i].answered {
+			continue
+		}
 		m.sent[i].answered = true
 		m.reports.Acked(m.sent[i].tag, 0, int64(i))
 	}
@@ -101,6 +111,7 @@ type manuals struct {
 	mu   sync.Mutex
 	made []*manual
 	auto bool
+	shy  bool
 }
 
 func (f *manuals) onto(o Options) Options {
@@ -108,7 +119,7 @@ func (f *manuals) onto(o Options) Options {
 	o.Open = func(reports publisher.Reports) (publisher.Producer, error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		m := &manual{reports: reports, dead: make(chan struct{}), auto: f.auto}
+		m := &manual{reports: reports, dead: make(chan struct{}), auto: f.auto, shy: f.shy}
 		f.made = append(f.made, m)
 		return m, nil
 	}

@@ -60,6 +60,7 @@ func (s *session) open(ctx, stop context.Context) error {
 		}
 		s.hold, s.ungate = s.trust.gate(s.producer, s.LeaseTTL)
 	}
+	s.ledger.flush = s.producer.Flush
 	s.assemble(position, waiter, aside)
 	s.Log.Info("session began", "epoch", s.epoch, "cursor", position.Cursor.String(), "wake", waiter.mode())
 	return nil

@@ -129,6 +129,9 @@ var errDockClosed = publisher.NewError(publisher.ClassClosed, "the producer of p
 // wait returns when every parcel that was sent has its fate. A producer that died is closed, and so is one when ctx
 // ends, which decides the rest; then the error is errDockClosed, though all may have been acked in the end.
 func (d *dock) wait(ctx context.Context) error {
+	if d.waiting.Load() > 0 {
+		d.producer.Flush()
+	}
 	for d.waiting.Load() > 0 {
 		select {
 		case <-d.arrived:

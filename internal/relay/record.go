@@ -20,7 +20,8 @@ type recordMaker struct {
 	rowTime   bool // the record's timestamp is the row's, not the time of publishing
 	record    publisher.Record
 	id        [36]byte
-	createdAt [32]byte
+	createdAt []byte            // of the row before, in RFC 3339 with microseconds
+	second    int64             // of Unix time, which createdAt shows
 	known     map[string]string // header names seen, so that a row's header name need not be allocated again
 }
 
@@ -46,8 +47,7 @@ func (m *recordMaker) make(row *store.Row, topic string) (*publisher.Record, err
 		r.Headers = append(r.Headers, publisher.Header{Key: m.names.Type, Value: row.Type})
 	}
 	if m.names.CreatedAt != "" {
-		r.Headers = append(r.Headers, publisher.Header{Key: m.names.CreatedAt,
-			Value: row.CreatedAt.AppendFormat(m.createdAt[:0], "2006-01-02T15:04:05.000000Z07:00")})
+		r.Headers = append(r.Headers, publisher.Header{Key: m.names.CreatedAt, Value: m.timestamp(row.CreatedAt)})
 	}
 	if row.Headers == nil {
 		return r, nil
@@ -59,6 +59,25 @@ func (m *recordMaker) make(row *store.Row, topic string) (*publisher.Record, err
 	var err error
 	r.Headers, err = decodeHeaders(row.Headers, r.Headers)
 	return r, err
+}
+
+// microsAt is where the six digits of a second's fraction stand in a timestamp of a year with four digits.
+const microsAt = len("2006-01-02T15:04:05.")
+
+// timestamp writes a time in UTC. Rows that follow each other are mostly of the same second: of those only the fraction
+// is written anew.
+func (m *recordMaker) timestamp(t time.Time) []byte {
+	second, micros := t.Unix(), t.Nanosecond()/1000
+	if second != m.second || len(m.createdAt) != microsAt+len("000000Z") {
+		m.createdAt = t.AppendFormat(m.createdAt[:0], "2006-01-02T15:04:05.000000Z07:00")
+		m.second = second
+		return m.createdAt
+	}
+	for i := microsAt + 5; i >= microsAt; i-- {
+		m.createdAt[i] = byte('0' + micros%10)
+		micros /= 10
+	}
+	return m.createdAt
 }
 
 // formatUUID writes the canonical text of id into buf.

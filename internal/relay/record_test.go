@@ -96,3 +96,22 @@ func TestRecord_MakesNoGarbage(t *testing.T) {
 		t.Errorf("headers %s", r.Headers)
 	}
 }
+
+// The fast way, for rows of one second, must write what the standard library writes, also for years that have not four
+// digits, before and after others.
+func TestRecord_TimestampsAreRFC3339(t *testing.T) {
+	m := newRecordMaker(HeaderNames{}, false)
+	second := time.Date(2026, 2, 28, 23, 59, 59, 0, time.UTC)
+	times := []time.Time{{}, time.Unix(0, 0).UTC(), time.Date(-44, 3, 15, 0, 0, 0, 1000, time.UTC), time.Date(12345, 1, 1, 0, 0, 0, 999_999_000, time.UTC)}
+	for micros := range 1000 {
+		times = append(times, second.Add(time.Duration(micros*7919)*time.Microsecond))
+	}
+	for _, first := range times[:8] {
+		for _, at := range times {
+			_ = m.timestamp(first)
+			if got, want := string(m.timestamp(at)), at.Format("2006-01-02T15:04:05.000000Z07:00"); got != want {
+				t.Fatalf("%s was written as %s", want, got)
+			}
+		}
+	}
+}

@@ -101,6 +101,7 @@ func (s *session) drain(ctx context.Context) error {
 	if err := fault.At("drain"); err != nil {
 		return err
 	}
+	s.producer.Flush()
 	deadline := time.Now().Add(s.DrainTimeout)
 	for !s.ledger.settledAll() || s.ledger.rows.Load() > 0 {
 		if time.Now().After(deadline) {

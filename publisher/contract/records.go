@@ -189,3 +189,25 @@ func testTimestamp(t *testing.T, open Open, site Site) {
 		t.Errorf("timestamp %v, sent without one at %v", now, begin)
 	}
 }
+
+// testFlush holds a client that keeps records back for ten seconds to its promise: Flush sends them, and so does
+// whoever waits for a report himself, as slow start does.
+func testFlush(t *testing.T, open Open, site Site) {
+	const held = 10 * time.Second
+	topic := newTopic(t, site.Brokers, 1, nil)
+	cfg := Config(t, site.Brokers)
+	cfg.Properties = map[string]string{"linger.ms": fmt.Sprint(held.Milliseconds())}
+	b := openBench(t, open, cfg)
+	began := time.Now()
+	record := publisher.Record{Topic: topic, Partition: 0, Value: []byte("v")}
+	b.send(record)
+	b.send(record)
+	if took := time.Since(began); took > held/2 {
+		t.Errorf("the second record of a partition waited %v for the first one's ack", took)
+	}
+	b.producer.Flush()
+	b.allAcked()
+	if took := time.Since(began); took > held/2 {
+		t.Errorf("after Flush the acks took %v", took)
+	}
+}

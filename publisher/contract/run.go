@@ -11,6 +11,7 @@ func Run(t *testing.T, open Open, site Site) {
 		"SendsToTheAskedPartition":              testExplicit,
 		"SpreadsRecordsWithoutKey":              testSpread,
 		"KeepsTheTimestamp":                     testTimestamp,
+		"SendsAtOnceWhenFlushed":                testFlush,
 		"RefusesWhatTheTopicCannotHold":         testLimit,
 		"NeedsAKeyWhereCompacted":               testCompacted,
 		"StopsAtARefusedRecord":                 testGapless,

@@ -32,6 +32,8 @@ type Producer struct {
 	lanes  *lanes.Lanes
 	desk   *desk
 
+	flusher *lanes.Flusher
+
 	limits sync.Map  // topic → int32, its largest batch; written by the watcher of topics, read by franz-go
 	slots  sync.Pool // *slot
 	names  names     // owned by the goroutine that calls Send
@@ -60,8 +62,9 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	}
 	compressed := cfg.Compression != "none"
 	p.topics = lanes.WatchTopics(p.describe(compressed), p.learn)
+	p.flusher = lanes.NewFlusher(p.flush)
 	p.lanes = lanes.New(lanes.Options{Topics: p.topics, Dead: p.dead, Err: p.Err, Compressed: compressed,
-		Window: window(compressed), Timeout: cfg.MessageTimeout, Log: cfg.Log})
+		Window: window(compressed), Flush: p.Flush, Timeout: cfg.MessageTimeout, Log: cfg.Log})
 	p.desk = newDesk(reports, p.lanes)
 	p.helpers.Go(p.desk.work)
 	p.helpers.Go(func() {
@@ -95,6 +98,20 @@ func (p *Producer) Send(ctx context.Context, r *publisher.Record, tag any) error
 	p.lanes.Sent(l)
 	p.client.TryProduce(context.Background(), &on.record, p.decided)
 	return nil
+}
+
+// Flush has franz-go send now what it keeps for company; see publisher.Producer.
+func (p *Producer) Flush() {
+	if p.lanes.InFlight() > 0 {
+		p.flusher.Ask()
+	}
+}
+
+// flush ends every linger until all is acked, or for as long as one lasts.
+func (p *Producer) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), defaultLinger)
+	defer cancel()
+	_ = p.client.Flush(ctx) // that not all was acked in time is nothing to tell
 }
 
 // decided is franz-go's promise: it is called once for each record, one at a time. It must not wait for anybody, so that
@@ -167,6 +184,7 @@ func (p *Producer) Close() {
 	p.closeOnce.Do(func() {
 		p.die(publisher.NewError(publisher.ClassClosed, "the producer was closed"))
 		p.topics.Stop()
+		p.flusher.Stop()
 		select {
 		case <-p.desk.close():
 		case <-time.After(closePatience):

@@ -19,8 +19,9 @@ const (
 	usualBatch = 1_000_012
 	// batchRoom is what franz-go counts beside the batch itself.
 	batchRoom = 4
-	// defaultLinger is a compromise: 0 makes small requests under load, more costs its whole length in the median.
-	defaultLinger = time.Millisecond
+	// defaultLinger is how long a record waits for company while more are coming. Flush ends the wait, so it costs no
+	// latency, and in a backlog the requests are large.
+	defaultLinger = 20 * time.Millisecond
 	leastBackoff  = 100 * time.Millisecond
 	mostBackoff   = time.Second
 	dialWithin    = 2 * time.Second
@@ -99,9 +100,6 @@ func producerOptions(cfg publisher.Config, t publisher.Tuning, limit func(topic 
 		return nil, err
 	}
 	linger := defaultLinger
-	if cfg.TransactionalID != "" {
-		linger = 0 // what a transaction waits for, all its events wait for
-	}
 	if t.Linger != nil {
 		linger = *t.Linger
 	}

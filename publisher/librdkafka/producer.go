@@ -31,6 +31,7 @@ type Producer struct {
 	topics  *lanes.Topics
 	lanes   *lanes.Lanes
 	stats   statistics
+	flusher *lanes.Flusher
 
 	// Owned by the goroutine that calls Send.
 	message kafka.Message
@@ -82,8 +83,10 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 		found, err := describe(ctx, admin, names)
 		return described(found), err
 	}, p.learn)
+	core, lingers := coreOf(client), lingerOf(settings)
+	p.flusher = lanes.NewFlusher(func() { core.flush(lingers) })
 	p.lanes = lanes.New(lanes.Options{Topics: p.topics, Dead: p.dead, Err: p.Err, Compressed: cfg.Compression != "none",
-		Window: batchSize, Timeout: cfg.MessageTimeout, Log: cfg.Log})
+		Window: batchSize, Flush: p.Flush, Timeout: cfg.MessageTimeout, Log: cfg.Log})
 	p.readers.Go(p.read)
 	p.readers.Go(func() {
 		p.lanes.WatchDeadlines(func() {
@@ -101,6 +104,13 @@ func (p *Producer) Send(ctx context.Context, r *publisher.Record, tag any) error
 		return err
 	}
 	return p.produce(l, r, tag)
+}
+
+// Flush has librdkafka send now what it keeps for company; see publisher.Producer.
+func (p *Producer) Flush() {
+	if p.lanes.InFlight() > 0 {
+		p.flusher.Ask()
+	}
 }
 
 // learn makes librdkafka ask for itself, and says whether it did.
@@ -195,6 +205,7 @@ func (p *Producer) Close() {
 			p.log.Warn("records stay without a report", "records", p.InFlight(), "waited", closePatience)
 		}
 		p.topics.Stop()
+		p.flusher.Stop()
 		p.mu.Lock()
 		p.client.Close()
 		p.mu.Unlock()

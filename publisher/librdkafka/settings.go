@@ -20,8 +20,9 @@ const (
 	// defaultBatchSize: 500 kB cost 1 µs an event less than 100 kB, and stay below Kafka's default limit of 1 MiB a
 	// batch. Topics with a smaller limit get a window of their own (lane.go).
 	defaultBatchSize = 500_000
-	// defaultLinger is a compromise: 0 makes small requests under load, more costs its whole length in the median.
-	defaultLinger = "1"
+	// linger is how long a record waits for company while more are coming. Flush ends the wait, so it costs no latency,
+	// and in a backlog the requests are large (docs/decisions/0005-linger.md).
+	linger = 20 * time.Millisecond
 	// eventBuffer is the events that wait for the reader; the binding's default of a million takes 24 MB.
 	eventBuffer = 1024
 	// recordsPerBatch is librdkafka's default, given because the queue's size counts on it.
@@ -36,7 +37,7 @@ func producerSettings(cfg publisher.Config) (kafka.ConfigMap, error) {
 			cfg.MessageTimeout, cfg.MaxInFlightRecords, cfg.MaxInFlightBytes)
 	}
 	m := kafka.ConfigMap{
-		"linger.ms":                         defaultLinger,
+		"linger.ms":                         strconv.Itoa(int(linger / time.Millisecond)),
 		"batch.size":                        strconv.Itoa(defaultBatchSize),
 		"batch.num.messages":                strconv.Itoa(recordsPerBatch),
 		"topic.metadata.propagation.max.ms": "1500", // 0 fails topics just made, 30 s is the default
@@ -209,6 +210,15 @@ func CheckProperties(properties map[string]string) []error {
 	}
 	sortErrors(errs[refused:])
 	return errs
+}
+
+// lingerOf is how long records are held back at most: after that no flush is of use.
+func lingerOf(m kafka.ConfigMap) time.Duration {
+	ms, err := strconv.ParseFloat(fmt.Sprint(m["linger.ms"]), 64)
+	if err != nil {
+		return linger // librdkafka has refused the setting
+	}
+	return time.Duration(ms * float64(time.Millisecond))
 }
 
 // bytesOf is a whole number among the settings.

@@ -119,14 +119,14 @@ func (n *node) run(class string, args ...string) (*process.Process, error) {
 	defer log.Close()
 	heap := strconv.Itoa(n.cluster.opts.HeapMB)
 	flags := []string{
-		"-Xms" + heap + "m", "-Xmx" + heap + "m", "-Xss512k", "-XX:+UseSerialGC",
+		"-Xms" + heap + "m", "-Xmx" + heap + "m", "-Xss512k",
 		// Neither a file in the system's temporary directory for monitors, nor native libraries unpacked there.
 		"-XX:-UsePerfData", "-Djava.io.tmpdir=" + n.dir,
 		"-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 	}
 	if n.cluster.opts.HeapMB < 1024 {
 		// Start fast rather than run fast.
-		flags = append(flags, "-XX:TieredStopAtLevel=1", "-XX:ActiveProcessorCount=2")
+		flags = append(flags, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:ActiveProcessorCount=2")
 	}
 	flags = append(flags, n.cluster.opts.JavaFlags...)
 	flags = append(flags, "-cp", filepath.Join(n.cluster.jars, "*"), class)

@@ -30,7 +30,7 @@ type Lane struct {
 	ages ages
 
 	// Owned by Send.
-	used  time.Duration // when the last record went, since the producer started
+	used  time.Duration // when the last record was let in, since the producer started
 	bytes int           // of the records since the lane was last empty; only for topics with a small limit
 }
 

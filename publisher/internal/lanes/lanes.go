@@ -23,6 +23,8 @@ type Options struct {
 	// Window is a size of batches, in bytes: of a topic whose limit for batches is smaller, no more than that limit is
 	// unacked in one lane at a time. 0 is for a client that keeps to each topic's limit by itself.
 	Window int
+	// Flush is publisher.Producer's: called before somebody waits for a report.
+	Flush func()
 	// Timeout is how long a record may wait for its report; see WatchDeadlines.
 	Timeout time.Duration
 	Log     *slog.Logger
@@ -69,11 +71,12 @@ func (p *Lanes) Enter(ctx context.Context, r *publisher.Record) (*Lane, error) {
 	return l, p.enter(ctx, l, s, r)
 }
 
-// Sent counts a record, before it is handed to the client: the report can be faster than the client's return.
+// Sent counts a record that Enter has let in, before it is handed to the client: the report can be faster than the
+// client's return.
 func (p *Lanes) Sent(l *Lane) {
 	p.inFlight.Add(1)
 	l.topic.unacked.Add(1)
-	l.ages.note(l.sent.Load(), time.Since(p.started), p.Timeout/stepsPerTimeout)
+	l.ages.note(l.sent.Load(), l.used, p.Timeout/stepsPerTimeout)
 	l.sent.Add(1)
 }
 
@@ -132,6 +135,7 @@ func (p *Lanes) enter(ctx context.Context, l *Lane, s *sending, r *publisher.Rec
 		if err := p.wait(ctx, func() bool { return l.open.Load() || l.empty() }); err != nil {
 			return err
 		}
+		l.used = time.Since(p.started)
 	}
 	if s.window == 0 {
 		return nil
@@ -142,6 +146,7 @@ func (p *Lanes) enter(ctx context.Context, l *Lane, s *sending, r *publisher.Rec
 		if err := p.wait(ctx, l.empty); err != nil {
 			return err
 		}
+		l.used = time.Since(p.started)
 	}
 	if l.empty() {
 		l.bytes = 0
@@ -157,6 +162,7 @@ func (p *Lanes) wait(ctx context.Context, holds func() bool) error {
 	}
 	p.waiting.Store(true)
 	defer p.waiting.Store(false)
+	p.Flush()
 	for !holds() {
 		select {
 		case <-p.ring:
