@@ -44,3 +44,15 @@ func TestContract_OnApacheKafka(t *testing.T) {
 		Back:    func() { cluster.ThawNode(0) },
 	})
 }
+
+func TestTransactions_OnAFakeBroker(t *testing.T) {
+	contract.RunTransactions(t, Client{}, contract.StartFake(t).Site())
+}
+
+func TestTransactions_OnBrokersThatMisbehave(t *testing.T) {
+	contract.RunTransactionFaults(t, Client{})
+}
+
+func TestTransactions_OnApacheKafka(t *testing.T) {
+	contract.RunTransactions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
+}

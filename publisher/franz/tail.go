@@ -17,13 +17,10 @@ import (
 // within a partition. It ends with nil at the limit, else with the function's error, with ctx's, or with what makes
 // reading impossible. Brokers that go away are waited for.
 func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions, each func(publisher.TailRecord) error) error {
-	client, err := newClient(cfg, newGate(), nil, func(publisher.Tuning) ([]kgo.Opt, error) {
-		return []kgo.Opt{
-			kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // when retention takes a position away
-			kgo.FetchMaxWait(500 * time.Millisecond),
-		}, nil
-	})
+	client, err := newClient(cfg, newGate(), nil, endsWith(ctx,
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // when retention takes a position away
+		kgo.FetchMaxWait(500*time.Millisecond)))
 	if err != nil {
 		return fmt.Errorf("configure the Kafka consumer: %w", err)
 	}

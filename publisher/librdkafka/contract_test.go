@@ -24,3 +24,11 @@ func TestContract_OnAFakeBroker(t *testing.T) {
 func TestContract_OnBrokersThatMisbehave(t *testing.T) {
 	contract.RunFaults(t, open)
 }
+
+func TestTransactions_OnAFakeBroker(t *testing.T) {
+	contract.RunTransactions(t, Client{}, contract.StartFake(t).Site())
+}
+
+func TestTransactions_OnBrokersThatMisbehave(t *testing.T) {
+	contract.RunTransactionFaults(t, Client{})
+}
