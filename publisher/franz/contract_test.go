@@ -56,3 +56,13 @@ func TestTransactions_OnBrokersThatMisbehave(t *testing.T) {
 func TestTransactions_OnApacheKafka(t *testing.T) {
 	contract.RunTransactions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
 }
+
+func TestQuestions_OnAFakeBroker(t *testing.T) {
+	contract.RunQuestions(t, Client{}, contract.StartFake(t).Site())
+}
+
+func TestSecurity(t *testing.T) { contract.RunSecurity(t, Client{}) }
+
+func TestQuestions_OnApacheKafka(t *testing.T) {
+	contract.RunQuestions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
+}

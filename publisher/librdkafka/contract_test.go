@@ -32,3 +32,9 @@ func TestTransactions_OnAFakeBroker(t *testing.T) {
 func TestTransactions_OnBrokersThatMisbehave(t *testing.T) {
 	contract.RunTransactionFaults(t, Client{})
 }
+
+func TestQuestions_OnAFakeBroker(t *testing.T) {
+	contract.RunQuestions(t, Client{}, contract.StartFake(t).Site())
+}
+
+func TestSecurity(t *testing.T) { contract.RunSecurity(t, Client{}) }

@@ -21,3 +21,7 @@ func TestContract_OnApacheKafka(t *testing.T) {
 func TestTransactions_OnApacheKafka(t *testing.T) {
 	contract.RunTransactions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
 }
+
+func TestQuestions_OnApacheKafka(t *testing.T) {
+	contract.RunQuestions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
+}
