@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/catalog"
 )
 
 // Tail reads topics without a consumer group, committed records only, and gives each to the function, in order
@@ -66,9 +67,8 @@ func startAt(ctx context.Context, client *kgo.Client, opts publisher.TailOptions
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	for _, name := range opts.Topics {
-		if !publisher.LegalTopic(name) {
-			return nil, fmt.Errorf("read topic %q: %w", name,
-				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
+		if err := catalog.Illegal(name); err != nil {
+			return nil, fmt.Errorf("read topic %q: %w", name, err)
 		}
 	}
 	admin := kadm.NewClient(client)
