@@ -90,14 +90,20 @@ func testAbort(t *testing.T, client publisher.Client, site Site) {
 	sees(t, client, cfg, topic, "committed after", "committed before")
 }
 
-// The successor comes while a transaction is open, and the first producer asks for its commit.
-func testFencedAtCommit(t *testing.T, client publisher.Client, site Site) {
-	topic := newTopic(t, site.Brokers, 1, nil)
-	cfg := transactionConfig(t, site.Brokers, topic)
-	first := takeOver(t, client, cfg)
+// overtaken gives a producer with an open transaction, and its successor under the same id.
+func overtaken(t *testing.T, client publisher.Client, site Site) (topic string, cfg publisher.Config, first, second *transacted) {
+	t.Helper()
+	topic = newTopic(t, site.Brokers, 1, nil)
+	cfg = transactionConfig(t, site.Brokers, topic)
+	first = takeOver(t, client, cfg)
 	first.begin()
 	first.tells(topic, "open when the successor came")
-	second := takeOver(t, client, cfg)
+	return topic, cfg, first, takeOver(t, client, cfg)
+}
+
+// The successor comes while a transaction is open, and the first producer asks for its commit.
+func testFencedAtCommit(t *testing.T, client publisher.Client, site Site) {
+	topic, cfg, first, second := overtaken(t, client, site)
 	sees(t, client, cfg, topic)
 	first.commitFails("a fenced producer")
 	if err := first.producer.Err(); !publisher.Fatal(err) {
@@ -113,12 +119,7 @@ func testFencedAtCommit(t *testing.T, client publisher.Client, site Site) {
 
 // The same, and the first producer sends on.
 func testFencedSending(t *testing.T, client publisher.Client, site Site) {
-	topic := newTopic(t, site.Brokers, 1, nil)
-	cfg := transactionConfig(t, site.Brokers, topic)
-	first := takeOver(t, client, cfg)
-	first.begin()
-	first.tells(topic, "open when the successor came")
-	second := takeOver(t, client, cfg)
+	topic, cfg, first, second := overtaken(t, client, site)
 	late := first.send(publisher.Record{Topic: topic, Partition: 0, Value: []byte("after the successor came")})
 	first.settle()
 	if late.err == nil {
