@@ -123,7 +123,7 @@ func testQuestionsBounded(t *testing.T, client publisher.Client, _ Site) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	defer func() { _ = silent.Close() }()
 	for _, broker := range []string{"127.0.0.1:1", silent.Addr().String()} {
 		cfg := Config(t, []string{broker})
 		for name, ask := range map[string]func(context.Context) error{

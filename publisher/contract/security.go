@@ -145,7 +145,7 @@ func tlsServer(t *testing.T, cfg *tls.Config) (address string) {
 		}
 	})
 	t.Cleanup(func() {
-		listener.Close()
+		_ = listener.Close()
 		running.Wait()
 	})
 	return listener.Addr().String()
@@ -200,14 +200,14 @@ func testFiles(t *testing.T, client publisher.Client) {
 	one, another := NewIdentity(t, "one", nil), NewIdentity(t, "another", nil)
 	cfg := Config(t, []string{"127.0.0.1:1"})
 	cfg.TLS = publisher.TLS{Enabled: true, CAFile: one.CertFile, CertFile: one.CertFile, KeyFile: another.KeyFile}
-	for name, sasl := range map[string]publisher.SASL{"": {}, " with tokens": {Mechanism: "OAUTHBEARER", ClientID: "relay", ClientSecret: "secret",
+	for name, sasl := range map[string]publisher.SASL{"without a login": {}, "with tokens": {Mechanism: "OAUTHBEARER", ClientID: "relay", ClientSecret: "secret",
 		TokenURL: "http://127.0.0.1:1/token"}} {
 		cfg.SASL = sasl
 		if err := ping(t, client, cfg, 5*time.Second); publisher.Class(err) != publisher.ClassConfiguration || !strings.Contains(err.Error(), "key") {
-			t.Errorf("ping%s: %s: %v", name, publisher.Class(err), err)
+			t.Errorf("ping %s: %s: %v", name, publisher.Class(err), err)
 		}
 		if p, err := client.Open(cfg, &recorder{}); err == nil || !strings.Contains(err.Error(), "key") {
-			t.Errorf("open%s: %v, %v", name, p, err)
+			t.Errorf("open %s: %v, %v", name, p, err)
 		}
 	}
 }

@@ -220,7 +220,7 @@ func testTakeOverBounded(t *testing.T, client publisher.Client, _ Site) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	defer func() { _ = silent.Close() }()
 	for _, broker := range []string{"127.0.0.1:1", silent.Addr().String()} {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		began := time.Now()
