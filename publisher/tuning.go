@@ -2,13 +2,15 @@ package publisher
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Tuning are those of librdkafka's properties that franz-go has an equivalent of. Zero and nil are its defaults.
+// Tuning are those of librdkafka's properties that franz-go has an equivalent of. Zero and nil say that the property is
+// not set: none but linger.ms can be 0.
 type Tuning struct {
 	Linger           *time.Duration
 	CompressionLevel *int
@@ -16,7 +18,7 @@ type Tuning struct {
 	RequestOverhead  time.Duration // how long an answer may take beyond what the request itself allows
 	ProduceTimeout   time.Duration // how long the broker may take to replicate
 	IdleTimeout      time.Duration // after which an unused connection is closed
-	MetadataAge      time.Duration
+	MetadataAge      time.Duration // topic.metadata.refresh.interval.ms, and where that is not set metadata.max.age.ms
 	Backoff          time.Duration
 	MostBackoff      time.Duration
 	Family           string // of addresses: "v4", "v6" or "" for any
@@ -30,7 +32,9 @@ type Tuning struct {
 func ParseTuning(properties map[string]string) (Tuning, []error) {
 	var t Tuning
 	errs := CheckProperties(properties)
-	for name, value := range properties {
+	// In the order of their names, so that of the two names for one thing always the same one counts.
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		value := properties[name]
 		if refusal(name, value) != "" {
 			continue
 		}
@@ -49,7 +53,9 @@ func ParseTuning(properties map[string]string) (Tuning, []error) {
 // set takes one property over, and says whether there is an equivalent.
 func (t *Tuning) set(name, value string) (known bool, err error) {
 	if to := t.duration(name); to != nil {
-		*to, err = milliseconds(value)
+		if *to, err = milliseconds(value); err == nil && *to == 0 {
+			err = fmt.Errorf("%q is not a number of milliseconds above 0", value)
+		}
 		return true, err
 	}
 	switch name {
@@ -123,7 +129,7 @@ func (t *Tuning) alwaysSo(name, value string) error {
 
 func milliseconds(value string) (time.Duration, error) {
 	n, err := strconv.ParseFloat(value, 64)
-	if err != nil || n < 0 || n > 1e9 {
+	if err != nil || !(n >= 0 && n <= 1e9) { // NaN is in no range
 		return 0, fmt.Errorf("%q is not a number of milliseconds", value)
 	}
 	return time.Duration(n * float64(time.Millisecond)), nil

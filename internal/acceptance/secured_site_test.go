@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
+	"github.com/outboxrelay/relay/publisher/clients"
 )
 
 // The listeners of a secured Kafka, beside the plain one, on which everybody is the superuser ANONYMOUS.
@@ -34,6 +35,7 @@ type securedSite struct {
 	authority *authority
 	provider  *identityProvider
 	folder    string // for what the relay reads
+	client    string // kafka.client of the relays; "" is the default
 }
 
 func newSecuredSite(t *testing.T) *securedSite {
@@ -79,10 +81,25 @@ func (s *securedSite) properties() map[string]string {
 
 // tls is the environment of a relay that comes by a listener and trusts the authority.
 func (s *securedSite) tls(listener string, more ...string) []string {
-	return append([]string{
+	env := []string{
 		"RELAY_KAFKA_BROKERS=" + strings.Join(s.cluster.BrokersOf(listener), ","),
 		"RELAY_KAFKA_TLS_ENABLED=true", "RELAY_KAFKA_TLS_CA_FILE=" + s.authority.file,
-	}, more...)
+	}
+	if s.client != "" {
+		env = append(env, "RELAY_KAFKA_CLIENT="+s.client)
+	}
+	return append(env, more...)
+}
+
+// withEach runs a test with each Kafka client of the build, on the one site.
+func (s *securedSite) withEach(t *testing.T, test func(*testing.T, *securedSite)) {
+	for _, client := range clients.All() {
+		t.Run(client.Name(), func(t *testing.T) {
+			s := s.as(t)
+			s.client = client.Name()
+			test(t, s)
+		})
+	}
 }
 
 // login is the environment of one that logs in with a password, and the file that it is in.

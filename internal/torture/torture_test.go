@@ -125,6 +125,22 @@ func TestTorture_HoldsInEachMode(t *testing.T) {
 	}
 }
 
+// TestTorture_FailsARunOfAnotherClient: a variable wins over the configuration that the run writes, as it does anywhere.
+func TestTorture_FailsARunOfAnotherClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs real servers, which -short leaves out")
+	}
+	binary, err := shared.plain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := tortured(t, Options{Seed: 1, Duration: 5 * time.Second, Client: publisher.ClientFranz, Relay: binary, Faults: []string{"relay_stop"},
+		Env: []string{"RELAY_KAFKA_CLIENT=" + publisher.ClientLibrdkafka}})
+	if len(result.Broken) != 1 || result.Broken["I14"] == 0 {
+		t.Errorf("violated: %v; want I14 alone", result.Violations)
+	}
+}
+
 // TestTorture_CatchesABrokenRelay plants known-bad variants in the relay. That the judgement sees each kind of violation
 // is tested in package check; this is about the run: that it provokes what they get wrong.
 func TestTorture_CatchesABrokenRelay(t *testing.T) {

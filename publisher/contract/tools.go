@@ -109,11 +109,18 @@ type bench struct {
 
 func openBench(t testing.TB, open Open, cfg publisher.Config) *bench {
 	t.Helper()
+	return startBench(t, func(_ context.Context, reports publisher.Reports) (publisher.Producer, error) {
+		return open(cfg, reports)
+	})
+}
+
+func startBench(t testing.TB, open func(context.Context, publisher.Reports) (publisher.Producer, error)) *bench {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	t.Cleanup(cancel)
 	b := &bench{t: t, ctx: ctx, recorder: &recorder{changed: make(chan struct{})}}
 	var err error
-	if b.producer, err = open(cfg, b.recorder); err != nil {
+	if b.producer, err = open(ctx, b.recorder); err != nil {
 		t.Fatalf("open a producer: %v", err)
 	}
 	t.Cleanup(func() {

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/catalog"
 )
 
 // Admin asks about a cluster and creates topics. OpenAdmin makes one. Safe from many goroutines.
@@ -47,48 +46,17 @@ func (a *Admin) Cluster(ctx context.Context) (publisher.Cluster, error) {
 
 // Describe asks for topics, in the order of names. What is wrong with one topic stands in its Err.
 func (a *Admin) Describe(ctx context.Context, names []string) ([]publisher.TopicDescription, error) {
-	result := make([]publisher.TopicDescription, len(names))
-	var asked []string
-	for i, name := range names {
-		result[i] = publisher.TopicDescription{Name: name}
-		if publisher.LegalTopic(name) {
-			asked = append(asked, name)
-		} else {
-			result[i].Err = publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes")
-		}
-	}
-	if len(asked) == 0 {
-		return result, nil
-	}
-	found, err := describe(ctx, a.client, asked)
-	if err != nil {
-		return nil, err
-	}
-	for i := range result {
-		if d, ok := found[result[i].Name]; ok {
-			result[i] = d.forCheck()
-		}
-	}
-	return result, nil
+	return catalog.Ask(a.ask).Describe(ctx, names)
 }
 
-func (d description) forCheck() publisher.TopicDescription {
-	t := publisher.TopicDescription{
-		Name: d.name, Partitions: int32(len(d.partitions)), Err: d.err, Rights: d.rights,
-		ConfigKnown: d.config != nil, CleanupPolicy: d.config["cleanup.policy"],
-		UncleanLeaderElection: d.config["unclean.leader.election.enable"] == "true",
+// ask is describe for what both clients make of it.
+func (a *Admin) ask(ctx context.Context, names []string) (map[string]catalog.Entry, error) {
+	found, err := describe(ctx, a.client, names)
+	entries := make(map[string]catalog.Entry, len(found))
+	for name, d := range found {
+		entries[name] = d.entry()
 	}
-	t.MinInSyncReplicas, _ = strconv.Atoi(d.config["min.insync.replicas"])
-	t.MaxMessageBytes, _ = strconv.Atoi(d.config["max.message.bytes"])
-	for i, p := range d.partitions {
-		if i == 0 || len(p.Replicas) < t.ReplicationFactor {
-			t.ReplicationFactor = len(p.Replicas)
-		}
-		if i == 0 || len(p.ISR) < t.InSyncReplicas {
-			t.InSyncReplicas = len(p.ISR)
-		}
-	}
-	return t
+	return entries, err
 }
 
 // CreateTopics creates those that are missing and leaves the others as they are. It returns when the brokers know the
@@ -96,9 +64,8 @@ func (d description) forCheck() publisher.TopicDescription {
 // error names each topic that could not be created.
 func (a *Admin) CreateTopics(ctx context.Context, specs []publisher.TopicSpec) (created []string, err error) {
 	for _, s := range specs {
-		if !publisher.LegalTopic(s.Name) {
-			return nil, fmt.Errorf("create topic %q: %w", s.Name,
-				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
+		if err := catalog.Illegal(s.Name); err != nil {
+			return nil, fmt.Errorf("create topic %q: %w", s.Name, err)
 		}
 	}
 	var failed []error
@@ -110,7 +77,7 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []publisher.TopicSpec) (
 			failed = append(failed, fmt.Errorf("create topic %s: %w", s.Name, asError(err)))
 		}
 	}
-	return created, errors.Join(append(failed, a.awaitTopics(ctx, created))...)
+	return created, errors.Join(append(failed, a.await(ctx, created))...)
 }
 
 // MayCreate asks whether a topic could be created, and creates nothing. publisher.Class of the error is forbidden where
@@ -135,7 +102,7 @@ func (a *Admin) create(ctx context.Context, s publisher.TopicSpec, ask func(cont
 	for name, value := range s.Config {
 		config[name] = &value
 	}
-	answers, err := ask(ctx, int32(orDefault(s.Partitions)), int16(orDefault(s.ReplicationFactor)), config, s.Name)
+	answers, err := ask(ctx, int32(catalog.OrDefault(s.Partitions)), int16(catalog.OrDefault(s.ReplicationFactor)), config, s.Name)
 	if err != nil {
 		return notAnswered(err)
 	}
@@ -149,39 +116,9 @@ func (a *Admin) create(ctx context.Context, s publisher.TopicSpec, ask func(cont
 	return answer.Err
 }
 
-// awaitTopics asks until the topics are known. Whoever asked sooner would take them for missing.
-func (a *Admin) awaitTopics(ctx context.Context, names []string) error {
-	if len(names) == 0 {
-		return nil
-	}
+// await returns when the cluster knows the topics.
+func (a *Admin) await(ctx context.Context, names []string) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	for {
-		found, err := describe(ctx, a.client, names)
-		if err != nil {
-			return fmt.Errorf("wait for created topics: %w", err)
-		}
-		unknown := 0
-		for _, d := range found {
-			if publisher.Class(d.err) == publisher.ClassNoTopic || publisher.Class(d.err) == publisher.ClassUnavailable {
-				unknown++
-			}
-		}
-		if unknown == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for created topics: %d of %d are not known yet: %w", unknown, len(names), ctx.Err())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// orDefault is -1, "the cluster's default", for 0.
-func orDefault(n int) int {
-	if n == 0 {
-		return -1
-	}
-	return n
+	return catalog.Ask(a.ask).Await(ctx, names)
 }

@@ -44,3 +44,25 @@ func TestContract_OnApacheKafka(t *testing.T) {
 		Back:    func() { cluster.ThawNode(0) },
 	})
 }
+
+func TestTransactions_OnAFakeBroker(t *testing.T) {
+	contract.RunTransactions(t, Client{}, contract.StartFake(t).Site())
+}
+
+func TestTransactions_OnBrokersThatMisbehave(t *testing.T) {
+	contract.RunTransactionFaults(t, Client{})
+}
+
+func TestTransactions_OnApacheKafka(t *testing.T) {
+	contract.RunTransactions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
+}
+
+func TestQuestions_OnAFakeBroker(t *testing.T) {
+	contract.RunQuestions(t, Client{}, contract.StartFake(t).Site())
+}
+
+func TestSecurity(t *testing.T) { contract.RunSecurity(t, Client{}) }
+
+func TestQuestions_OnApacheKafka(t *testing.T) {
+	contract.RunQuestions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
+}

@@ -3,14 +3,13 @@ package franz
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/catalog"
 )
 
 // answerWithin bounds one question.
@@ -26,21 +25,21 @@ type description struct {
 	name       string
 	id         [16]byte
 	partitions []kmsg.MetadataResponseTopicPartition
-	config     map[string]string // empty where we may not read it
+	config     map[string]string // nil where we may not read it
 	rights     publisher.Rights
 	err        error
 }
 
-func (d description) topic() publisher.Topic {
-	limit, err := strconv.Atoi(d.config["max.message.bytes"])
-	if err != nil {
-		limit = publisher.NoLimit
+// entry is the description without what only this client understands.
+func (d description) entry() catalog.Entry {
+	e := catalog.Entry{Name: d.name, Config: d.config, Rights: d.rights, Err: d.err}
+	for _, p := range d.partitions {
+		e.Partitions = append(e.Partitions, catalog.Partition{Replicas: len(p.Replicas), InSync: len(p.ISR)})
 	}
-	return publisher.Topic{
-		Name: d.name, Partitions: int32(len(d.partitions)), MaxMessageBytes: limit,
-		Compacted: strings.Contains(d.config["cleanup.policy"], "compact"),
-	}
+	return e
 }
+
+func (d description) topic() publisher.Topic { return d.entry().Topic() }
 
 // describe asks for topics and their configuration in two requests. The error says that the cluster could not be
 // asked; what is wrong with a single topic stands in its description.

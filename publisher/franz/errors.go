@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/certs"
 )
 
 const (
@@ -38,9 +39,9 @@ func asError(err error) *publisher.Error {
 	case strings.Contains(err.Error(), "invalid record partitioning choice"):
 		return publisher.FromCode(codeNoPartition)
 	case isTransport(err):
-		return publisher.NewError(publisher.ClassTransport, innermost(err).Error())
+		return publisher.NewError(publisher.ClassTransport, certs.Innermost(err).Error())
 	}
-	return publisher.NewError(publisher.ClassUnknown, innermost(err).Error())
+	return publisher.NewError(publisher.ClassUnknown, certs.Innermost(err).Error())
 }
 
 // notAnswered gives a failed question a class; one that took too long means that the brokers are away.
@@ -62,12 +63,4 @@ func isTransport(err error) bool {
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		strings.Contains(err.Error(), "broker connection has died")
-}
-
-// innermost is the cause alone: what is around it repeats addresses and URLs.
-func innermost(err error) error {
-	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
-		err = inner
-	}
-	return err
 }

@@ -31,7 +31,7 @@ const (
 // It asks with requests of its own, because a consumer of franz-go does not tell how far it has read where there are no
 // records: what compaction leaves at the end may be an empty batch.
 func Last(ctx context.Context, cfg publisher.Config, topic string, key []byte) (*publisher.TailRecord, error) {
-	client, err := newClient(cfg, newGate(), nil, noMore)
+	client, err := newClient(cfg, newGate(), nil, endsWith(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("configure the Kafka consumer: %w", err)
 	}

@@ -17,7 +17,7 @@ import (
 // refuse us (asking again will not help), transport where they cannot be reached, configuration where franz-go does
 // not take the configuration.
 func Ping(ctx context.Context, cfg publisher.Config) error {
-	client, err := newClient(cfg, newGate(), nil, noMore)
+	client, err := newClient(cfg, newGate(), nil, endsWith(ctx))
 	if err != nil {
 		return misconfigured(err)
 	}
@@ -28,8 +28,8 @@ func Ping(ctx context.Context, cfg publisher.Config) error {
 		if err == nil {
 			return nil
 		}
-		if now := asError(err); now.Class() != publisher.ClassTimedOut {
-			last = now
+		if now := asError(err); now.Class() != publisher.ClassTimedOut && now.Class() != publisher.ClassCut {
+			last = now // and not that ctx is over
 		}
 		if last.Class() == publisher.ClassAuthentication {
 			break

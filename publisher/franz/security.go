@@ -17,6 +17,7 @@ import (
 	"github.com/youmark/pkcs8"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/certs"
 )
 
 // saslMechanism says who we are; nil where nobody asks.
@@ -39,7 +40,7 @@ func saslMechanism(cfg publisher.Config, t publisher.Tuning) (sasl.Mechanism, er
 
 // handshaker makes TLS on a connection. Its errors say what to do.
 func handshaker(t publisher.TLS) (func(context.Context, net.Conn, string) (net.Conn, error), error) {
-	roots, err := authorities(t.CAFile)
+	roots, err := certs.Authorities(t.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("kafka.tls.ca_file: %w", err)
 	}
@@ -63,9 +64,9 @@ func handshaker(t publisher.TLS) (func(context.Context, net.Conn, string) (net.C
 			}})
 		if err := c.HandshakeContext(ctx); err != nil {
 			_ = conn.Close()
-			return nil, explainedTLS(err, address, asked && own == nil)
+			return nil, explainedTLS(err, address, t.CertFile, asked)
 		}
-		return refusable{c, address, asked && own == nil}, nil
+		return refusable{c, address, t.CertFile, asked}, nil
 	}, nil
 }
 
@@ -74,14 +75,15 @@ func handshaker(t publisher.TLS) (func(context.Context, net.Conn, string) (net.C
 type refusable struct {
 	*tls.Conn
 	address string
-	without bool // the broker asked for a certificate, and there is none
+	own     string // path of our certificate, or ""
+	asked   bool   // the broker asked for it
 }
 
 // Read explains a refusal.
 func (c refusable) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err != nil && isAlert(err) {
-		err = explainedTLS(err, c.address, c.without)
+		err = explainedTLS(err, c.address, c.own, c.asked)
 	}
 	return n, err
 }
@@ -92,42 +94,23 @@ func isAlert(err error) bool {
 }
 
 // explainedTLS says what is wrong with a certificate, and what to do; other errors stay as they are.
-func explainedTLS(err error, address string, without bool) error {
-	var why string
-	refused, ours := errors.AsType[*tls.CertificateVerificationError](err)
+func explainedTLS(err error, address, own string, asked bool) error {
+	why := certs.Refused(err, address)
 	switch {
-	case ours:
-		why = fmt.Sprintf("the certificate of %s is refused: %s", address, refused.Err)
-		if _, unknown := errors.AsType[x509.UnknownAuthorityError](refused.Err); unknown {
-			why += "; name in kafka.tls.ca_file the authority that signed it"
-		}
-	case without && isAlert(err):
-		why = address + " asks for a certificate of ours; name it in kafka.tls.cert_file and kafka.tls.key_file"
+	case why != "":
+	case isAlert(err) && asked && own == "":
+		why = certs.Wanted(address)
 	case isAlert(err):
-		why = address + " refuses: " + innermost(err).Error() + "; check kafka.tls.cert_file"
+		if why = certs.OutOfDate(own); why == "" {
+			why = address + " refuses: " + certs.Innermost(err).Error() + "; check kafka.tls.cert_file"
+		}
 	default:
 		if _, plainText := errors.AsType[tls.RecordHeaderError](err); !plainText {
 			return err
 		}
 		why = address + " does not speak TLS; set kafka.tls.enabled = false, or use the port that does"
 	}
-	return publisher.NewError(publisher.ClassAuthentication, "TLS with the broker does not come about: "+why)
-}
-
-// authorities are those of a file; nil, the system's, without one.
-func authorities(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, errors.New("there is no certificate in it")
-	}
-	return pool, nil
+	return certs.Trouble(why)
 }
 
 // certificate is ours; nil without one.

@@ -184,6 +184,12 @@ func newClient(cfg publisher.Config, g *gate, failed func(error), more func(publ
 // noMore is for a client without options of its own.
 func noMore(publisher.Tuning) ([]kgo.Opt, error) { return nil, nil }
 
+// endsWith is for a client of one call: nothing of it outlives ctx. franz-go itself waits ten seconds for the first
+// answer on a new connection, whatever the request's context says, and a broker that is frozen gives none.
+func endsWith(ctx context.Context, opts ...kgo.Opt) func(publisher.Tuning) ([]kgo.Opt, error) {
+	return func(publisher.Tuning) ([]kgo.Opt, error) { return append(opts, kgo.WithContext(ctx)), nil }
+}
+
 func backoff(least, most time.Duration, tries int) time.Duration {
 	return min(most, least<<min(max(tries-1, 0), 10))
 }

@@ -11,19 +11,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/catalog"
 )
 
 // Tail reads topics without a consumer group, committed records only, and gives each to the function, in order
 // within a partition. It ends with nil at the limit, else with the function's error, with ctx's, or with what makes
 // reading impossible. Brokers that go away are waited for.
 func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions, each func(publisher.TailRecord) error) error {
-	client, err := newClient(cfg, newGate(), nil, func(publisher.Tuning) ([]kgo.Opt, error) {
-		return []kgo.Opt{
-			kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // when retention takes a position away
-			kgo.FetchMaxWait(500 * time.Millisecond),
-		}, nil
-	})
+	client, err := newClient(cfg, newGate(), nil, endsWith(ctx,
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // when retention takes a position away
+		kgo.FetchMaxWait(500*time.Millisecond)))
 	if err != nil {
 		return fmt.Errorf("configure the Kafka consumer: %w", err)
 	}
@@ -69,9 +67,8 @@ func startAt(ctx context.Context, client *kgo.Client, opts publisher.TailOptions
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	for _, name := range opts.Topics {
-		if !publisher.LegalTopic(name) {
-			return nil, fmt.Errorf("read topic %q: %w", name,
-				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
+		if err := catalog.Illegal(name); err != nil {
+			return nil, fmt.Errorf("read topic %q: %w", name, err)
 		}
 	}
 	admin := kadm.NewClient(client)

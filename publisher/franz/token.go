@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/certs"
 )
 
 const (
@@ -35,7 +36,7 @@ type tokens struct {
 }
 
 func tokenMechanism(s publisher.SASL, t publisher.Tuning) (sasl.Mechanism, error) {
-	roots, err := authorities(t.TokenCAFile)
+	roots, err := certs.Authorities(t.TokenCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("kafka.properties: https.ca.location: %w", err)
 	}
@@ -71,7 +72,7 @@ func (f *tokens) get(ctx context.Context) (string, error) {
 	request.SetBasicAuth(url.QueryEscape(f.sasl.ClientID), url.QueryEscape(f.sasl.ClientSecret))
 	answer, err := f.client.Do(request)
 	if err != nil {
-		return "", noToken(publisher.ClassTransport, "kafka.sasl.token_url cannot be reached: "+innermost(err).Error())
+		return "", noToken(publisher.ClassTransport, "kafka.sasl.token_url cannot be reached: "+certs.Innermost(err).Error())
 	}
 	defer answer.Body.Close()
 	return f.read(answer)

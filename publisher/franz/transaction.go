@@ -35,7 +35,13 @@ func OpenTransactional(ctx context.Context, cfg publisher.Config, reports publis
 	if err != nil {
 		return nil, err
 	}
-	if err := takeOver(ctx, p.client); err != nil {
+	// franz-go waits ten seconds for the first answer on a new connection, whatever ctx says.
+	inTime := context.AfterFunc(ctx, func() { p.die(notAnswered(ctx.Err())) })
+	err = takeOver(ctx, p.client)
+	if !inTime() && err == nil {
+		err = fmt.Errorf("take over the transactional id: %w", notAnswered(ctx.Err()))
+	}
+	if err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -143,15 +149,13 @@ func (t *Transactions) ended(err error) *publisher.Error {
 // one that nobody has. It stays known to the cluster for a week, without a transaction. publisher.Class of the error
 // is unauthorized where the right is missing, configuration where the cluster's transaction.version is too old.
 func MayTransact(ctx context.Context, cfg publisher.Config, id string) error {
-	client, err := newClient(cfg, newGate(), nil, func(publisher.Tuning) ([]kgo.Opt, error) {
-		return []kgo.Opt{kgo.TransactionalID(id), kgo.TransactionTimeout(10 * time.Second)}, nil
-	})
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	client, err := newClient(cfg, newGate(), nil, endsWith(ctx, kgo.TransactionalID(id), kgo.TransactionTimeout(10*time.Second)))
 	if err != nil {
 		return misconfigured(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
 	err = takeOver(ctx, client)
 	if ours, ok := errors.AsType[*publisher.Error](err); ok {
 		return ours

@@ -6,12 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/catalog"
 )
 
 // Admin asks about a cluster and creates topics. OpenAdmin makes one. Safe from many goroutines.
@@ -69,48 +68,17 @@ func (a *Admin) Cluster(ctx context.Context) (publisher.Cluster, error) {
 
 // Describe asks for topics, in the order of names. What is wrong with one topic stands in its Err.
 func (a *Admin) Describe(ctx context.Context, names []string) ([]publisher.TopicDescription, error) {
-	result := make([]publisher.TopicDescription, len(names))
-	var asked []string
-	for i, name := range names {
-		result[i] = publisher.TopicDescription{Name: name}
-		if publisher.LegalTopic(name) {
-			asked = append(asked, name)
-		} else {
-			result[i].Err = publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes")
-		}
-	}
-	if len(asked) == 0 {
-		return result, nil
-	}
-	found, err := describe(ctx, a.client, asked)
-	if err != nil {
-		return nil, err
-	}
-	for i := range result {
-		if d, ok := found[result[i].Name]; ok {
-			result[i] = d.forCheck()
-		}
-	}
-	return result, nil
+	return catalog.Ask(a.ask).Describe(ctx, names)
 }
 
-func (d description) forCheck() publisher.TopicDescription {
-	t := publisher.TopicDescription{
-		Name: d.name, Partitions: int32(len(d.partitions)), Err: d.err, Rights: d.rights,
-		ConfigKnown: d.config != nil, CleanupPolicy: d.config["cleanup.policy"],
-		UncleanLeaderElection: d.config["unclean.leader.election.enable"] == "true",
+// ask is describe for what both clients make of it.
+func (a *Admin) ask(ctx context.Context, names []string) (map[string]catalog.Entry, error) {
+	found, err := describe(ctx, a.client, names)
+	entries := make(map[string]catalog.Entry, len(found))
+	for name, d := range found {
+		entries[name] = d.entry()
 	}
-	t.MinInSyncReplicas, _ = strconv.Atoi(d.config["min.insync.replicas"])
-	t.MaxMessageBytes, _ = strconv.Atoi(d.config["max.message.bytes"])
-	for i, p := range d.partitions {
-		if i == 0 || len(p.Replicas) < t.ReplicationFactor {
-			t.ReplicationFactor = len(p.Replicas)
-		}
-		if i == 0 || len(p.Isr) < t.InSyncReplicas {
-			t.InSyncReplicas = len(p.Isr)
-		}
-	}
-	return t
+	return entries, err
 }
 
 // CreateTopics creates those that are missing and leaves the others as they are. It returns when the brokers know the
@@ -122,12 +90,11 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []publisher.TopicSpec) (
 	}
 	wanted := make([]kafka.TopicSpecification, len(specs))
 	for i, s := range specs {
-		if !publisher.LegalTopic(s.Name) {
-			return nil, fmt.Errorf("create topic %q: %w", s.Name,
-				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
+		if err := catalog.Illegal(s.Name); err != nil {
+			return nil, fmt.Errorf("create topic %q: %w", s.Name, err)
 		}
 		wanted[i] = kafka.TopicSpecification{
-			Topic: s.Name, NumPartitions: orDefault(s.Partitions), ReplicationFactor: orDefault(s.ReplicationFactor),
+			Topic: s.Name, NumPartitions: catalog.OrDefault(s.Partitions), ReplicationFactor: catalog.OrDefault(s.ReplicationFactor),
 			Config: s.Config,
 		}
 	}
@@ -147,42 +114,12 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []publisher.TopicSpec) (
 				asError(r.Error).With(a.voice.Clean(r.Error.String()))))
 		}
 	}
-	return created, errors.Join(append(failed, a.awaitTopics(ctx, created))...)
+	return created, errors.Join(append(failed, a.await(ctx, created))...)
 }
 
-// awaitTopics asks until the topics are known. Whoever asked sooner would take them for missing.
-func (a *Admin) awaitTopics(ctx context.Context, names []string) error {
-	if len(names) == 0 {
-		return nil
-	}
+// await returns when the cluster knows the topics.
+func (a *Admin) await(ctx context.Context, names []string) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	for {
-		found, err := describe(ctx, a.client, names)
-		if err != nil {
-			return fmt.Errorf("wait for created topics: %w", err)
-		}
-		unknown := 0
-		for _, d := range found {
-			if publisher.Class(d.err) == publisher.ClassNoTopic || publisher.Class(d.err) == publisher.ClassUnavailable {
-				unknown++
-			}
-		}
-		if unknown == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for created topics: %d of %d are not known yet: %w", unknown, len(names), ctx.Err())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// orDefault is -1, "the cluster's default", for 0.
-func orDefault(n int) int {
-	if n == 0 {
-		return -1
-	}
-	return n
+	return catalog.Ask(a.ask).Await(ctx, names)
 }

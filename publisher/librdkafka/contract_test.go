@@ -24,3 +24,17 @@ func TestContract_OnAFakeBroker(t *testing.T) {
 func TestContract_OnBrokersThatMisbehave(t *testing.T) {
 	contract.RunFaults(t, open)
 }
+
+func TestTransactions_OnAFakeBroker(t *testing.T) {
+	contract.RunTransactions(t, Client{}, contract.StartFake(t).Site())
+}
+
+func TestTransactions_OnBrokersThatMisbehave(t *testing.T) {
+	contract.RunTransactionFaults(t, Client{})
+}
+
+func TestQuestions_OnAFakeBroker(t *testing.T) {
+	contract.RunQuestions(t, Client{}, contract.StartFake(t).Site())
+}
+
+func TestSecurity(t *testing.T) { contract.RunSecurity(t, Client{}) }

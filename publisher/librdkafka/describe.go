@@ -5,13 +5,12 @@ package librdkafka
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/catalog"
 	"github.com/outboxrelay/relay/publisher/internal/lanes"
 )
 
@@ -22,7 +21,7 @@ const answerWithin = 5 * time.Second
 type description struct {
 	name       string
 	partitions []kafka.TopicPartitionInfo
-	config     map[string]string // empty where we may not read it
+	config     map[string]string // nil where we may not read it
 	rights     publisher.Rights
 	err        error
 }
@@ -36,16 +35,16 @@ func described(found map[string]description) map[string]lanes.Described {
 	return all
 }
 
-func (d description) topic() publisher.Topic {
-	limit, err := strconv.Atoi(d.config["max.message.bytes"])
-	if err != nil {
-		limit = publisher.NoLimit
+// entry is the description without what only this client understands.
+func (d description) entry() catalog.Entry {
+	e := catalog.Entry{Name: d.name, Config: d.config, Rights: d.rights, Err: d.err}
+	for _, p := range d.partitions {
+		e.Partitions = append(e.Partitions, catalog.Partition{Replicas: len(p.Replicas), InSync: len(p.Isr)})
 	}
-	return publisher.Topic{
-		Name: d.name, Partitions: int32(len(d.partitions)), MaxMessageBytes: limit,
-		Compacted: strings.Contains(d.config["cleanup.policy"], "compact"),
-	}
+	return e
 }
+
+func (d description) topic() publisher.Topic { return d.entry().Topic() }
 
 // describe asks for topics and their configuration in two requests. The error says that the cluster could not be
 // asked; what is wrong with a single topic stands in its description.

@@ -32,23 +32,11 @@ func Last(ctx context.Context, cfg publisher.Config, topic string, key []byte) (
 		"fetch.wait.max.ms":        20, // the end is what we wait for
 		"fetch.error.backoff.ms":   20,
 	}
-	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
-		return nil, fmt.Errorf("configure the Kafka consumer: %w", err)
-	}
-	voice := newVoice(cfg, settings)
-	consumer, err := kafka.NewConsumer(&settings)
+	consumer, voice, end, err := openConsumer(cfg, settings)
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka consumer: %s", voice.Clean(err.Error()))
+		return nil, err
 	}
-	logged := make(chan struct{})
-	go func() {
-		defer close(logged)
-		voice.follow(consumer.Logs())
-	}()
-	defer func() {
-		_ = consumer.Close()
-		<-logged
-	}()
+	defer end()
 	l := &lastReader{consumer: consumer, voice: voice, key: key}
 	if err := l.locate(ctx, topic); err != nil {
 		return nil, err

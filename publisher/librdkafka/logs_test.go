@@ -40,8 +40,8 @@ func (w *heard) has(words ...string) bool {
 }
 
 func TestOpen_TellsOfTroubleWithoutReadingLogLines(t *testing.T) {
-	certificate, _ := selfSigned(t)
-	secured := contract.StartFake(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{certificate}}))
+	broker := contract.NewIdentity(t, "broker", nil)
+	secured := contract.StartFake(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{broker.Pair}}))
 	for class, cfg := range map[string]publisher.Config{
 		publisher.ClassTransport:      contract.Config(t, []string{"127.0.0.1:1"}),
 		publisher.ClassAuthentication: contract.Config(t, secured.ListenAddrs()),

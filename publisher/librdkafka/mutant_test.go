@@ -9,5 +9,5 @@ import (
 )
 
 func TestMutants_OfReadingProgressAreCaught(t *testing.T) {
-	mutanttest.Caught(t, map[string]string{"progress-not-to-the-end": "TestLast_WaitsForAnothersTransaction"})
+	mutanttest.Caught(t, map[string]string{"progress-not-to-the-end": "TestTransactions_OnAFakeBroker/LastWaitsForAnothersTransaction"})
 }

@@ -7,9 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/outboxrelay/relay/publisher"
 	"github.com/outboxrelay/relay/publisher/contract"
 )
@@ -29,16 +26,6 @@ func openForTest(t testing.TB, cfg publisher.Config) (*Producer, *counter) {
 	}
 	t.Cleanup(p.Close)
 	return p, c
-}
-
-func kadmin(t testing.TB, brokers []string) *kadm.Client {
-	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	return kadm.NewClient(client)
 }
 
 func until(t testing.TB, what string, holds func() bool) {

@@ -17,3 +17,11 @@ func TestContract_OnApacheKafka(t *testing.T) {
 		Back:    func() { cluster.ThawNode(0) },
 	})
 }
+
+func TestTransactions_OnApacheKafka(t *testing.T) {
+	contract.RunTransactions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
+}
+
+func TestQuestions_OnApacheKafka(t *testing.T) {
+	contract.RunQuestions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
+}

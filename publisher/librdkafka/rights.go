@@ -10,6 +10,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/catalog"
 )
 
 // rightsOf reads what the cluster said; nil when it did not.
@@ -37,7 +38,7 @@ func rightsOf(operations []kafka.ACLOperation) publisher.Rights {
 // the right is missing.
 func (a *Admin) MayCreate(ctx context.Context, spec publisher.TopicSpec) error {
 	results, err := a.client.CreateTopics(ctx, []kafka.TopicSpecification{{
-		Topic: spec.Name, NumPartitions: orDefault(spec.Partitions), ReplicationFactor: orDefault(spec.ReplicationFactor),
+		Topic: spec.Name, NumPartitions: catalog.OrDefault(spec.Partitions), ReplicationFactor: catalog.OrDefault(spec.ReplicationFactor),
 		Config: spec.Config,
 	}}, kafka.SetAdminRequestTimeout(answerWithin), kafka.SetAdminValidateOnly(true))
 	if err != nil {

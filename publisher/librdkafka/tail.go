@@ -10,6 +10,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/catalog"
 )
 
 // tailStep bounds how long Tail notices that ctx is over.
@@ -27,24 +28,11 @@ func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions,
 		"auto.offset.reset":        "earliest", // when retention takes a position away
 		"allow.auto.create.topics": false,
 	}
-	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
-		return fmt.Errorf("configure the Kafka consumer: %w", err)
-	}
-	voice := newVoice(cfg, settings)
-	consumer, err := kafka.NewConsumer(&settings)
+	consumer, voice, end, err := openConsumer(cfg, settings)
 	if err != nil {
-		return fmt.Errorf("configure the Kafka consumer: %s", voice.Clean(err.Error()))
+		return err
 	}
-	logged := make(chan struct{})
-	go func() {
-		defer close(logged)
-		voice.follow(consumer.Logs())
-	}()
-	defer func() {
-		_ = consumer.Close()
-		<-logged
-	}()
-
+	defer end()
 	positions, err := startAt(ctx, consumer, opts)
 	if err != nil {
 		return err
@@ -56,6 +44,26 @@ func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions,
 		opts.Started()
 	}
 	return follow(ctx, consumer, opts.Limit, voice, each)
+}
+
+// openConsumer starts a consumer; end frees it.
+func openConsumer(cfg publisher.Config, settings kafka.ConfigMap) (consumer *kafka.Consumer, voice *voice, end func(), err error) {
+	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
+		return nil, nil, nil, fmt.Errorf("configure the Kafka consumer: %w", err)
+	}
+	voice = newVoice(cfg, settings)
+	if consumer, err = kafka.NewConsumer(&settings); err != nil {
+		return nil, nil, nil, fmt.Errorf("configure the Kafka consumer: %s", voice.Clean(err.Error()))
+	}
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		voice.follow(consumer.Logs())
+	}()
+	return consumer, voice, func() {
+		_ = consumer.Close()
+		<-logged
+	}, nil
 }
 
 // follow reads until the limit.
@@ -90,9 +98,8 @@ func startAt(ctx context.Context, consumer *kafka.Consumer, opts publisher.TailO
 		return nil, fmt.Errorf("read %v: %w", opts.Topics, err)
 	}
 	for _, name := range opts.Topics {
-		if !publisher.LegalTopic(name) {
-			return nil, fmt.Errorf("read topic %q: %w", name,
-				publisher.NewError(publisher.ClassInvalidTopic, "not a name that Kafka takes"))
+		if err := catalog.Illegal(name); err != nil {
+			return nil, fmt.Errorf("read topic %q: %w", name, err)
 		}
 	}
 	found, err := admin.DescribeTopics(ctx, kafka.NewTopicCollectionOfTopicNames(opts.Topics),

@@ -6,16 +6,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/internal/certs"
 )
 
 // lookWithin bounds a look for the reason of a failure.
@@ -38,7 +36,7 @@ func explained(ctx context.Context, cfg publisher.Config, last *publisher.Error)
 	defer cancel()
 	if cfg.TLS.Enabled && (last.Code() == codeTLS || last.Code() == codeTransport) {
 		if why := tlsTrouble(ctx, cfg); why != "" {
-			return publisher.NewError(publisher.ClassAuthentication, "TLS with the broker does not come about: "+why)
+			return certs.Trouble(why)
 		}
 	}
 	// An authority that only librdkafka knows of would be a false alarm here.
@@ -53,10 +51,10 @@ func explained(ctx context.Context, cfg publisher.Config, last *publisher.Error)
 
 // tlsTrouble shakes hands with each broker and says what is wrong with a certificate; "" when nothing was found.
 func tlsTrouble(ctx context.Context, cfg publisher.Config) string {
-	if why := ownCertificate(cfg.TLS.CertFile); why != "" {
+	if why := certs.OutOfDate(cfg.TLS.CertFile); why != "" {
 		return why
 	}
-	roots, err := authorities(cfg.TLS.CAFile)
+	roots, err := certs.Authorities(cfg.TLS.CAFile)
 	if err != nil {
 		return "kafka.tls.ca_file: " + err.Error()
 	}
@@ -81,58 +79,11 @@ func handshake(ctx context.Context, broker string, roots *x509.CertPool, unknown
 	if err == nil {
 		conn.Close()
 	}
-	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		why := fmt.Sprintf("the certificate of %s is refused: %s", broker, refused.Err)
-		if _, ok := errors.AsType[x509.UnknownAuthorityError](refused.Err); ok {
-			why += "; name in kafka.tls.ca_file the authority that signed it"
-		}
-		return why
+	why := certs.Refused(err, broker)
+	if why == "" && asked && unknown {
+		why = certs.Wanted(broker)
 	}
-	if asked && unknown {
-		return broker + " asks for a certificate of ours; name it in kafka.tls.cert_file and kafka.tls.key_file"
-	}
-	return ""
-}
-
-// ownCertificate says whether ours is out of date. A broker that refuses it says no more than that.
-func ownCertificate(file string) string {
-	if file == "" {
-		return ""
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "kafka.tls.cert_file: " + err.Error()
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return ""
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	switch now := time.Now(); {
-	case err != nil:
-		return ""
-	case now.After(cert.NotAfter):
-		return fmt.Sprintf("the certificate in kafka.tls.cert_file expired at %s", cert.NotAfter.UTC().Format(time.RFC3339))
-	case now.Before(cert.NotBefore):
-		return fmt.Sprintf("the certificate in kafka.tls.cert_file is not valid before %s", cert.NotBefore.UTC().Format(time.RFC3339))
-	}
-	return ""
-}
-
-// authorities are those of a file; nil, the system's, without one.
-func authorities(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, errors.New("there is no certificate in it")
-	}
-	return pool, nil
+	return why
 }
 
 // tokenTrouble says whether the token endpoint is there at all; it gets no secret. "" when it answers: what it says to
@@ -145,21 +96,13 @@ func tokenTrouble(ctx context.Context, url string) string {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment}}
 	answer, err := client.Do(request)
 	if err != nil {
-		return "kafka.sasl.token_url cannot be reached: " + innermost(err).Error()
+		return "kafka.sasl.token_url cannot be reached: " + certs.Innermost(err).Error()
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode >= http.StatusInternalServerError {
 		return "kafka.sasl.token_url answers " + answer.Status
 	}
 	return ""
-}
-
-// innermost is the cause alone: what is around it repeats the URL.
-func innermost(err error) error {
-	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
-		err = inner
-	}
-	return err
 }
 
 // plainly is a text of librdkafka's with our names for what it speaks of, and without its own state.

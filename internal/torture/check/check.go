@@ -14,7 +14,7 @@ const shown = 20
 
 // Violation is one breach of an invariant.
 type Violation struct {
-	Invariant string `json:"invariant"` // I1 to I13
+	Invariant string `json:"invariant"` // I1 to I14
 	Text      string `json:"text"`
 }
 
@@ -37,7 +37,7 @@ func Check(b *Book) Result {
 	c.copies = c.index.copies()
 	for _, check := range []func(){
 		c.loss, c.invention, c.noCopies, c.fewCopies, c.order, c.staleTail, c.readers, c.cursor, c.epochs, c.atomicity,
-		c.liveness, c.resources, c.secrets, c.failover,
+		c.liveness, c.resources, c.secrets, c.failover, c.client,
 	} {
 		check()
 	}

@@ -17,6 +17,7 @@
 //	I11  liveness      after the healing all was delivered in time, and every relay that was not killed lives
 //	I12  resources     memory, files and log stayed small; no panic; no secret
 //	I13  fail-over     PostgreSQL lost no confirmed commit but by a promotion that is known to lose some
+//	I14  client        the relays ran the Kafka client that they were told to run
 //
 // What is not checked: order of unserialised keys and of scheduled events, which nobody promises; that a record comes
 // back after a topic was deleted; anything about time but the drain. A run in which nothing was written is no proof,

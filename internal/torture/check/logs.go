@@ -13,6 +13,7 @@ type logLine struct {
 	Message string    `json:"message"`
 	Epoch   int64     `json:"epoch"`
 	Reason  string    `json:"reason"`
+	Client  string    `json:"client"` // name and version
 }
 
 // lines are those that are lines of the log; a panic is none.

@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"encoding/base64"
+	"strings"
 	"time"
 
 	"github.com/outboxrelay/relay/internal/torture/journal"
@@ -54,6 +55,35 @@ func (c *checker) resources() {
 	}
 	if limit := c.book.Run.Limits.Files; c.figures.FilesMax > limit {
 		c.violated("I12", "a relay had %d files open, the limit is %d", c.figures.FilesMax, limit)
+	}
+}
+
+// client is I14. A run proves nothing of a client that was not there. Whoever led has said, before, what it runs; one that
+// was killed in its first moment may not have come to it. Of relays that are not ours nothing is known, and journals from
+// before there were two clients do not name one.
+func (c *checker) client() {
+	run := c.book.Run
+	if run.Relays == 0 || run.Client == "" {
+		return
+	}
+	said := 0
+	for _, l := range c.book.Logs {
+		client, led := "", false
+		for _, line := range l.lines() {
+			switch line.Message {
+			case "starting":
+				client, _, _ = strings.Cut(line.Client, " ")
+				said++
+			case "leading":
+				led = true
+			}
+		}
+		if client == "" && led || client != "" && client != run.Client {
+			c.violated("I14", "replica %d, process %d ran the Kafka client %q, and was told to run %q", l.Replica, l.Process, client, run.Client)
+		}
+	}
+	if said == 0 {
+		c.violated("I14", "no relay has said which Kafka client it runs; they were told to run %q", run.Client)
 	}
 }
 
