@@ -41,9 +41,9 @@ var (
 	Full = Sizes{Drain: 500_000, OneTransaction: 300_000, HotKey: 500_000, Large: 500, Rates: usualRates, Latency: time.Minute,
 		Idle: 30 * time.Second, Writers: 20 * time.Second, Steady: 20 * time.Second, Retention: 5_000_000, Period: 5 * time.Second}
 	Quick = Sizes{Drain: 50_000, OneTransaction: 30_000, HotKey: 50_000, Large: 50, Rates: usualRates, Latency: 5 * time.Second,
-		Idle: 5 * time.Second, Writers: 3 * time.Second, Steady: 5 * time.Second, Retention: 200_000, Period: 2 * time.Second}
+		Idle: 5 * time.Second, Writers: 3 * time.Second, Steady: 5 * time.Second, Retention: 200_000, Period: 3 * time.Second}
 	Smallest = Sizes{Drain: 2_000, OneTransaction: 1_000, HotKey: 1_000, Large: 3, Rates: []int{200}, Latency: time.Second,
-		Idle: time.Second, Writers: time.Second, Steady: time.Second, Retention: 20_000, Period: 2 * time.Second, Lease: "3s"}
+		Idle: time.Second, Writers: time.Second, Steady: time.Second, Retention: 20_000, Period: 3 * time.Second, Lease: "3s"}
 )
 
 // Func measures one system. It may give several runs, each with the name of its own workload or system.

@@ -18,7 +18,7 @@ import (
 
 const (
 	// onTheWay is how many events may be written and not yet in Kafka: writers keep the relay's pace.
-	onTheWay = 50_000
+	onTheWay = 20_000
 	// shrinking is how long, beside two periods, the ring may take to be empty after the last event.
 	shrinking = 20 * time.Second
 
