@@ -76,6 +76,11 @@ func TestWorkloads_EachRunsAndIsReadBack(t *testing.T) {
 	if f := report.Median("steady", "relay-librdkafka", "wal_bytes"); f.Value <= 0 {
 		t.Errorf("the relay settles, and delivery wrote %v bytes an event to the log", f.Value)
 	}
+	kept := func(measure string) float64 { return report.Median("retention", "relay-librdkafka", measure).Value }
+	if kept("table_most_mib") > kept("table_promised_mib") || kept("table_left_mib") > 1 || kept("dead_tuples") > 0 || kept("wal_bytes") <= 0 {
+		t.Errorf("retention: the table had %v MiB of %v promised, and in the end %v; %v dead tuples; %v bytes of log an event",
+			kept("table_most_mib"), kept("table_promised_mib"), kept("table_left_mib"), kept("dead_tuples"), kept("wal_bytes"))
+	}
 	if f := report.Median("takeover", "relay-librdkafka-exactly", "killed_seconds"); f.Value < 0.5 {
 		t.Errorf("a lease of 3 s was taken over in %v s", f.Value)
 	}

@@ -187,6 +187,10 @@ func plan(ctx context.Context, o options, kinds []sut.Kind, report *figures.Repo
 // measure runs the jobs, workload by workload, and within one round by round.
 func measure(ctx context.Context, b *workload.Bench, jobs []job, rounds int, report *figures.Report) error {
 	for _, j := range jobs {
+		rounds := rounds
+		if j.Once {
+			rounds = 1
+		}
 		for round := 1; round <= rounds; round++ {
 			for _, kind := range j.kinds {
 				b.Rig.Logf("%s %s, round %d of %d", j.Name, kind.Name, round, rounds)

@@ -24,7 +24,9 @@ func backlog(ctx context.Context, site *rig.Site, system sut.System, load sut.Lo
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	for first := 1; first <= step; first++ {
-		group.Go(func() error { return fill(groupCtx, site, system, load, first, step, each) })
+		group.Go(func() error {
+			return fill(groupCtx, site, system, load, first, step, each, func(int) error { return nil })
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("write a backlog: %w", err)
@@ -37,7 +39,8 @@ func backlog(ctx context.Context, site *rig.Site, system sut.System, load sut.Lo
 	return nil
 }
 
-func fill(ctx context.Context, site *rig.Site, system sut.System, load sut.Load, first, step, each int) error {
+// fill writes every step-th event of a load from first on, in transactions of so many rows, and calls between after each.
+func fill(ctx context.Context, site *rig.Site, system sut.System, load sut.Load, first, step, each int, between func(rows int) error) error {
 	db, err := pgx.Connect(ctx, site.URL)
 	if err != nil {
 		return err
@@ -53,6 +56,9 @@ func fill(ctx context.Context, site *rig.Site, system sut.System, load sut.Load,
 		_, err := db.Exec(ctx, system.Insert(), site.Topic, from, to, step, filler, load.Keys)
 		if err != nil {
 			return errors.Join(errors.New("insert rows"), err)
+		}
+		if err := between((to-from)/step + 1); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -29,7 +29,9 @@ type Sizes struct {
 	Idle           time.Duration
 	Writers        time.Duration // at each setting
 	Steady         time.Duration
-	Lease          string // lease.ttl of relays that take over, where it may be short; "" is the default
+	Retention      int           // events
+	Period         time.Duration // of the ring they go through
+	Lease          string        // lease.ttl of relays that take over, where it may be short; "" is the default
 }
 
 // Full is what figures are made of; Quick shows that all works; Smallest is for tests.
@@ -37,11 +39,11 @@ var (
 	usualRates = []int{100, 1000, 3000}
 
 	Full = Sizes{Drain: 500_000, OneTransaction: 300_000, HotKey: 500_000, Large: 500, Rates: usualRates, Latency: time.Minute,
-		Idle: 30 * time.Second, Writers: 20 * time.Second, Steady: 20 * time.Second}
+		Idle: 30 * time.Second, Writers: 20 * time.Second, Steady: 20 * time.Second, Retention: 5_000_000, Period: 5 * time.Second}
 	Quick = Sizes{Drain: 50_000, OneTransaction: 30_000, HotKey: 50_000, Large: 50, Rates: usualRates, Latency: 5 * time.Second,
-		Idle: 5 * time.Second, Writers: 3 * time.Second, Steady: 5 * time.Second}
+		Idle: 5 * time.Second, Writers: 3 * time.Second, Steady: 5 * time.Second, Retention: 200_000, Period: 3 * time.Second}
 	Smallest = Sizes{Drain: 2_000, OneTransaction: 1_000, HotKey: 1_000, Large: 3, Rates: []int{200}, Latency: time.Second,
-		Idle: time.Second, Writers: time.Second, Steady: time.Second, Lease: "3s"}
+		Idle: time.Second, Writers: time.Second, Steady: time.Second, Retention: 20_000, Period: 3 * time.Second, Lease: "3s"}
 )
 
 // Func measures one system. It may give several runs, each with the name of its own workload or system.
@@ -51,6 +53,7 @@ type Func func(ctx context.Context, b *Bench, kind sut.Kind) ([]figures.Run, err
 type Workload struct {
 	Name    string
 	Alone   bool                // measures no system: it runs once a round
+	Once    bool                // runs in the first round only: its figures are counts and bytes, and it takes long
 	Accepts func(sut.Kind) bool // which systems it can be done with
 	Default func(sut.Kind) bool // and with which it is done when nobody says; nil: all that it accepts
 	Run     Func
@@ -73,6 +76,7 @@ func All() []Workload {
 		{Name: "idle", Accepts: rows, Run: idle},
 		{Name: "writers", Alone: true, Run: writers},
 		{Name: "steady", Accepts: daemon, Default: atLeastOnce, Run: steady},
+		{Name: "retention", Once: true, Accepts: atLeastOnce, Run: retention},
 		{Name: "takeover", Accepts: daemon, Run: takeover},
 	}
 }

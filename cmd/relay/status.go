@@ -169,27 +169,40 @@ const countMost = 250_000
 // readLag counts what is not settled, as the view lag does. Where there is more than countMost, the rest is told by the
 // sequence, which also counts rows that were rolled back; the oldest is then the oldest of those that were counted, the
 // first in the order of delivery. A name that has never run has everything before it.
+//
+// The cursor is asked for first, in the same snapshot: joined to it the events could not come in the order of their
+// index, and all that are pending would be sorted to count the first of them. The planner guesses that there are few.
 func readLag(ctx context.Context, conn *pgx.Conn, report *statusReport) error {
+	const cursor = `select floor_seq, window_from::text, window_to::text, after_seq from relays where name = $1`
 	const query = `
 select count(*), coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::double precision,
        coalesce(max(seq), 0), (select last_value from events_seq)
-  from (select e.seq, e.created_at
-          from (select) one
-          left join relays r on r.name = $1
-          join events e
-            on e.seq > coalesce(r.floor_seq, 0)
-           and pg_visible_in_snapshot(e.xid, r.window_from) is not true
-           and (e.seq <= r.after_seq and pg_visible_in_snapshot(e.xid, r.window_to)) is not true
-         order by e.seq limit $2) counted`
-	var counted, newest, end int64
-	if err := conn.QueryRow(ctx, query, report.Name, countMost+1).Scan(&counted, &report.Lag, &newest, &end); err != nil {
-		return err
-	}
-	report.Pending = counted
-	if counted > countMost {
-		report.Pending, report.PendingAbout = counted+max(end-newest, 0), true
-	}
-	return nil
+  from (select seq, created_at from events
+         where seq > $1
+           and pg_visible_in_snapshot(xid, $2::text::pg_snapshot) is not true
+           and (seq <= $4 and pg_visible_in_snapshot(xid, $3::text::pg_snapshot)) is not true
+         order by seq limit $5) counted`
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_sort = off")
+		if err != nil {
+			return err
+		}
+		var floor, after, counted, newest, end int64
+		var from, to *string
+		err = tx.QueryRow(ctx, cursor, report.Name).Scan(&floor, &from, &to, &after)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		err = tx.QueryRow(ctx, query, floor, from, to, after, countMost+1).Scan(&counted, &report.Lag, &newest, &end)
+		if err != nil {
+			return err
+		}
+		report.Pending = counted
+		if counted > countMost {
+			report.Pending, report.PendingAbout = counted+max(end-newest, 0), true
+		}
+		return nil
+	})
 }
 
 // readRingOldest looks at the event with the lowest number, which is the oldest but for the length of transactions.

@@ -153,7 +153,11 @@ func (s *site) readBack(topic string, take func(*kgo.Record)) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), // one may be the last
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))(s.t)
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	limit := 2 * time.Minute
+	for _, end := range ends {
+		limit += time.Duration(end/20_000) * time.Second
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	for len(ends) > 0 {
 		fetches := client.PollFetches(ctx)

@@ -271,7 +271,7 @@ func (f *feed) sendAlone(ctx context.Context, row *store.Row, record *publisher.
 func (f *feed) closeBatch(c store.Cursor) {
 	b := f.batch
 	b.settled.Cursor = c
-	b.settled.Floor = f.anchors.Floor(c.From.Xmin)
+	b.settled.Floor = f.anchors.FloorOf(c)
 	b.settled.Newest = f.anchors.Newest()
 	f.ledger.close(b)
 	f.batch = f.ledger.begin()

@@ -78,6 +78,16 @@ func (a *Anchors) Floor(xid uint64) int64 {
 	return a.list[lo-1].Seq
 }
 
+// FloorOf is a seq below every row that the cursor does not cover. Inside a window such a row is one of the window
+// behind After, or of a transaction that To does not show, and that is not older than To's Xmin.
+func (a *Anchors) FloorOf(c Cursor) int64 {
+	floor := a.Floor(c.From.Xmin)
+	if c.Open {
+		floor = max(floor, min(c.After, a.Floor(c.To.Xmin)))
+	}
+	return floor
+}
+
 // Forget drops what no transaction from oldest on can need. Every later question must be about an xid >= oldest.
 func (a *Anchors) Forget(oldest uint64) {
 	drop := 0

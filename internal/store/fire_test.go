@@ -220,7 +220,7 @@ func (y *tally) session(t *testing.T, s *testSession, r *rand.Rand, finished *at
 			return false // read, not settled: it has to come again
 		}
 		anchor, err := s.settler.Settle(t.Context(), &Settlement{Cursor: cursor, Books: books,
-			Floor: anchors.Floor(cursor.From.Xmin), Newest: anchors.Newest()})
+			Floor: anchors.FloorOf(cursor), Newest: anchors.Newest()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,6 +45,9 @@ type Fence struct{ Epoch, Session int64 }
 // for one that is being carried out. From then on nothing that an earlier session has sent changes the row. ErrFenced:
 // the lease is not this holder's under this epoch. ErrOtherCluster: see there. The first reader of a new row, and the
 // first after a promotion, writes the cluster's identity into it.
+//
+// The statement's own xid gives an anchor. Without it a backlog of a long stop would have no floor above its beginning,
+// and whoever asks how much is pending while it drains would scan what has been delivered of it.
 func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name, holder string, epoch int64, id Identity) (Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -53,11 +56,14 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name, holder st
 	var timeline *int32
 	var after, floor, anchorSeq, batch, session int64
 	var candidate []byte
-	err := c.QueryRow(ctx, fmt.Sprintf(`
+	var fresh Anchor
+	var xid string
+	err := behindSequence(ctx, c, fmt.Sprintf(sequenceSQL, names.table("events_seq")), &fresh.Seq, fmt.Sprintf(`
 		update %s set session = session + 1 where name = $1 and epoch = $2 and holder = $3
 		returning window_from::text, window_to::text, after_seq, floor_seq, anchor_xid::text, anchor_seq, system_identifier, timeline,
-		       batch, candidate::text, session`, names.table("relays")), name, epoch, holder).
-		Scan(&from, &to, &after, &floor, &anchorXID, &anchorSeq, &system, &timeline, &batch, &candidate, &session)
+		       batch, candidate::text, session, pg_current_xact_id()::text`, names.table("relays")),
+		[]any{name, epoch, holder},
+		&from, &to, &after, &floor, &anchorXID, &anchorSeq, &system, &timeline, &batch, &candidate, &session, &xid)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Position{}, ErrFenced
 	}
@@ -80,6 +86,10 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name, holder st
 	if err != nil {
 		return Position{}, err
 	}
+	if fresh.XID, err = parseXID(xid); err != nil {
+		return Position{}, fmt.Errorf("read the cursor: %w", err)
+	}
+	position.Anchors.Add(fresh)
 	position.Batch, position.Fence = batch, Fence{epoch, session}
 	position.Candidate, err = parseCandidate(candidate)
 	return position, err

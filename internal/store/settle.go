@@ -33,8 +33,8 @@ type Settlement struct {
 	Newest Anchor
 }
 
-// sequenceSQL reads how far the events sequence is. Sent in front of settleSQL in one round trip: it runs before the
-// settle has an xid, which makes (xid, seq) an anchor.
+// sequenceSQL reads how far the events sequence is. Sent in front of settleSQL and of the session's first statement in
+// one round trip: it runs before those have an xid, which makes (xid, seq) an anchor.
 const sequenceSQL = `select case when is_called then last_value else 0 end from %[1]s`
 
 // settleSQL moves the cursor, enters the books and parks what cannot go, or does nothing at all when the epoch is not
@@ -151,22 +151,12 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 		text := string(encoded)
 		number, candidate = &next.Batch, &text
 	}
-	batch := &pgx.Batch{}
-	batch.Queue(s.sequence)
-	batch.Queue(s.sql, s.name, s.fence.Epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
-		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, books.slots, books.rows, books.sums, books.lasts,
-		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, number, candidate, s.fence.Session,
-		books.versioned, books.versions)
-	results := s.conn.SendBatch(ctx, batch)
 	var anchor Anchor
 	var xid string
-	err := results.QueryRow().Scan(&anchor.Seq)
-	if err == nil {
-		err = results.QueryRow().Scan(&xid)
-	}
-	if closeErr := results.Close(); err == nil {
-		err = closeErr
-	}
+	err := behindSequence(ctx, s.conn, s.sequence, &anchor.Seq, s.sql, []any{s.name, s.fence.Epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
+		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, books.slots, books.rows, books.sums, books.lasts,
+		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, number, candidate, s.fence.Session,
+		books.versioned, books.versions}, &xid)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Anchor{}, ErrFenced
 	}
@@ -180,6 +170,23 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 		anchor.XID = m.Cursor.From.Xmax - 1
 	}
 	return anchor, nil
+}
+
+// behindSequence reads how far the events sequence is and then runs a statement that gives one row, both in one round
+// trip. No row is pgx.ErrNoRows.
+func behindSequence(ctx context.Context, c *pgx.Conn, sequence string, seq *int64, sql string, args []any, row ...any) error {
+	batch := &pgx.Batch{}
+	batch.Queue(sequence)
+	batch.Queue(sql, args...)
+	results := c.SendBatch(ctx, batch)
+	err := results.QueryRow().Scan(seq)
+	if err == nil {
+		err = results.QueryRow().Scan(row...)
+	}
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	return err
 }
 
 type parkedArrays struct {

@@ -86,6 +86,28 @@ func TestAnchors_FloorIsTheNewestAnchorBelow(t *testing.T) {
 	}
 }
 
+func TestAnchors_FloorOfIsBelowEveryRowThatTheCursorDoesNotCover(t *testing.T) {
+	a := NewAnchors(0, Anchor{})
+	a.Add(Anchor{100, 1_000})
+	a.Add(Anchor{200, 9_000})
+	from, to := Snapshot{Xmin: 150, Xmax: 150}, Snapshot{Xmin: 250, Xmax: 260, InProgress: []uint64{250}}
+	for _, test := range []struct {
+		why    string
+		cursor Cursor
+		want   int64
+	}{
+		{"no window: rows that From does not show", At(from), 1_000},
+		{"the window's next row", At(from).Within(to, 4_000), 4_000},
+		{"250 had an xid when the sequence was beyond 9,000, and commits later", At(from).Within(to, 12_000), 9_000},
+		{"a transaction older than the anchor may still commit", At(from).Within(Snapshot{Xmin: 180, Xmax: 260, InProgress: []uint64{180}}, 4_000), 1_000},
+		{"nothing of the window is settled", At(from).Within(to, 0), 1_000},
+	} {
+		if got := a.FloorOf(test.cursor); got != test.want {
+			t.Errorf("%s: floor %d, want %d", test.why, got, test.want)
+		}
+	}
+}
+
 func TestAnchors_ForgetAndHalveOnlyLowerFloors(t *testing.T) {
 	full, thin := NewAnchors(0, Anchor{}), NewAnchors(0, Anchor{})
 	for i := uint64(1); i <= 20_000; i++ {
