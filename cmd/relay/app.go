@@ -26,16 +26,22 @@ import (
 // pingPatience bounds one look whether the brokers are there.
 const pingPatience = 5 * time.Second
 
-// serve opens the parts of the daemon, runs them until stop or ctx ends, and closes them in the opposite order.
-func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) error {
+// serve opens the parts of the daemon, runs them until stop or ctx ends, and closes them in the opposite order. env holds
+// what is not of our own configuration: OpenTelemetry's variables.
+func serve(ctx, stop context.Context, cfg *config.Config, env []string, log *slog.Logger) error {
 	options, err := relayOptions(cfg, log)
 	if err != nil {
 		return err
 	}
+	tracer, err := tracerOf(cfg, env, options.Holder, log)
+	if err != nil {
+		return err
+	}
+	options.Trace = tracer
 	r := relay.New(options)
 	outbox := &board{cfg: cfg}
 	server, err := ops.Listen(cfg.HTTP.Listen, ops.Sources{Report: r.State().Report, Status: outbox.status,
-		Outbox: outbox.outbox, Console: consoleOf(cfg, outbox, r.State().Report, log)})
+		Outbox: outbox.outbox, Spans: spansOf(tracer), Console: consoleOf(cfg, outbox, r.State().Report, log)})
 	if err != nil {
 		return err
 	}
@@ -51,6 +57,9 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 		return r.Run(ctx, stop)
 	})
 	g.Go(func() error { return server.Run(ended) })
+	if tracer != nil {
+		g.Go(func() error { return tracer.Run(ended) })
+	}
 	return g.Wait()
 }
 
