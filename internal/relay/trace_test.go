@@ -190,7 +190,7 @@ func TestTrace_EachTryHasASpan(t *testing.T) {
 	var story []string
 	for _, s := range c.Spans() {
 		a := tracingtest.Attributes(s)
-		story = append(story, strings.TrimPrefix(s.TraceState, "n=")+" "+a["error.type"]+" "+a["outbox.redelivery"])
+		story = append(story, strings.TrimPrefix(s.TraceState, "n=")+" "+a["error.type"]+" "+a["relay.redelivery"])
 	}
 	if got := strings.Join(story, ", "); got != "3  , 6 transport , 9 transport , 6  bool_value:true, 9  bool_value:true" {
 		t.Errorf("spans: %s", got)

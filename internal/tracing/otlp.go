@@ -57,7 +57,7 @@ func encode(s *Span) *trace.Span {
 		out.Attributes = append(out.Attributes, whole("messaging.kafka.offset", s.Offset))
 	}
 	if s.Again {
-		out.Attributes = append(out.Attributes, &common.KeyValue{Key: "outbox.redelivery",
+		out.Attributes = append(out.Attributes, &common.KeyValue{Key: "relay.redelivery",
 			Value: &common.AnyValue{Value: &common.AnyValue_BoolValue{BoolValue: true}}})
 	}
 	if s.Sent > 0 {

@@ -68,7 +68,7 @@ func TestTracer_SendsSpansAsTheConventionsWantThem(t *testing.T) {
 	}
 	want := "messaging.destination.name=orders messaging.destination.partition.id=3 messaging.kafka.offset=int_value:17 " +
 		"messaging.message.id=ab000000-0000-0000-0000-000000000000 messaging.operation.name=send messaging.operation.type=send " +
-		"messaging.system=kafka outbox.redelivery=bool_value:true"
+		"messaging.system=kafka relay.redelivery=bool_value:true"
 	if a := attributes(got); a != want {
 		t.Errorf("attributes\n%s\nwant\n%s", a, want)
 	}
