@@ -40,8 +40,9 @@ func serve(ctx, stop context.Context, cfg *config.Config, env []string, log *slo
 	options.Trace = tracer
 	r := relay.New(options)
 	outbox := &board{cfg: cfg}
+	keeper := newReplayKeeper(cfg, log)
 	server, err := ops.Listen(cfg.HTTP.Listen, ops.Sources{Report: r.State().Report, Status: outbox.status,
-		Outbox: outbox.outbox, Spans: spansOf(tracer), Console: consoleOf(cfg, outbox, r.State().Report, log)})
+		Outbox: outbox.outbox, Spans: spansOf(tracer), Console: consoleOf(cfg, outbox, r.State().Report, keeper, log)})
 	if err != nil {
 		return err
 	}
@@ -57,6 +58,7 @@ func serve(ctx, stop context.Context, cfg *config.Config, env []string, log *slo
 		return r.Run(ctx, stop)
 	})
 	g.Go(func() error { return server.Run(ended) })
+	g.Go(func() error { return keeper.Run(stop) })
 	if tracer != nil {
 		g.Go(func() error { return tracer.Run(ended) })
 	}
@@ -64,11 +66,11 @@ func serve(ctx, stop context.Context, cfg *config.Config, env []string, log *slo
 }
 
 // consoleOf is nil when the console is turned off.
-func consoleOf(cfg *config.Config, b *board, report func() relay.Report, log *slog.Logger) http.Handler {
+func consoleOf(cfg *config.Config, b *board, report func() relay.Report, keeper *replayKeeper, log *slog.Logger) http.Handler {
 	if !cfg.Console.Enabled {
 		return nil
 	}
-	return console.Handler(console.Options{API: newAPI(cfg, b, report, log), Token: cfg.Console.Reveal, Listen: cfg.HTTP.Listen})
+	return console.Handler(console.Options{API: newAPI(cfg, b, report, keeper, log), Token: cfg.Console.Reveal, Listen: cfg.HTTP.Listen})
 }
 
 // relayOptions says in the relay's words what the configuration says.
