@@ -58,7 +58,12 @@ func serve(ctx, stop context.Context, cfg *config.Config, env []string, log *slo
 		return r.Run(ctx, stop)
 	})
 	g.Go(func() error { return server.Run(ended) })
-	g.Go(func() error { return keeper.Run(stop) })
+	replaying, over := context.WithCancel(stop)
+	defer over()
+	g.Go(func() error {
+		defer context.AfterFunc(ctx, over)() // cut, or another part has failed
+		return keeper.Run(replaying)
+	})
 	if tracer != nil {
 		g.Go(func() error { return tracer.Run(ended) })
 	}

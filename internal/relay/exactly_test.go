@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,6 +113,30 @@ func takesOverFromOneThatWasCut(t *testing.T, client publisher.Client) {
 	r.start(r.exactly())
 	r.settled(20 * time.Second)
 	checkOrder(t, r.committed("orders"), total, 0)
+}
+
+// TestExactly_ARefusedEventDies: a broker refuses an event while its transaction waits for its acks. The next sessions
+// have to learn of it, or they send it for ever.
+func TestExactly_ARefusedEventDies(t *testing.T) { withEach(t, aRefusedEventDies) }
+
+func aRefusedEventDies(t *testing.T, client publisher.Client) {
+	small := "1000"
+	r := newRig(t, map[string]int32{progressTopic: 1})
+	r.client = client
+	r.showOnFailure()
+	r.createTopic("t", 1, map[string]*string{"max.message.bytes": &small})
+	r.exec(`insert into outbox.events (topic, key, payload) values ('t', 'a', '1'), ('t', 'b', to_json(repeat('x', 2000))), ('t', 'c', '2'), ('t', 'b', '3')`)
+	o := r.exactly()
+	o.Compressed = true // so that only the broker's word counts
+	w := r.start(o)
+	r.settled(20 * time.Second)
+	w.halt(t)
+	if got := r.parkedNow(); !strings.HasSuffix(got, `x" dead, 3 behind`) {
+		t.Errorf("parked: %s", got)
+	}
+	if got := values(r.committed("t")); got != "1 2" {
+		t.Errorf("delivered %s", got)
+	}
 }
 
 func TestExactly_OnApacheKafka(t *testing.T) {
