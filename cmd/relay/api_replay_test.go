@@ -130,6 +130,26 @@ func TestAPI_StopsAndResumesReplays(t *testing.T) {
 	}
 }
 
+// Stopped and resumed at once: the one that carries on may have seen the stop and not yet the resume.
+func TestReplayKeeper_GoesOnWithOneThatWasResumedAsItEnded(t *testing.T) {
+	k := newReplayKeeper(nil, nil)
+	for range 2 {
+		if err := k.reserve(); err != nil {
+			t.Fatal(err)
+		}
+		k.begin(7)
+	}
+	if no := <-k.asked; no != 7 || len(k.asked) > 0 {
+		t.Errorf("asked for %d, and %d more", no, len(k.asked))
+	}
+	if !k.again(t.Context(), 7) {
+		t.Error("the resume is lost")
+	}
+	if k.again(t.Context(), 7) || len(k.going) > 0 || k.places != 0 {
+		t.Errorf("it goes on without end: %v, %d places", k.going, k.places)
+	}
+}
+
 func TestReplayKeeper_CarriesOnWithSoMany(t *testing.T) {
 	k := newReplayKeeper(nil, nil)
 	for range replaysAtOnce {

@@ -38,7 +38,7 @@ const (
 
 func encode(s *Span) *trace.Span {
 	out := &trace.Span{
-		TraceId: s.Trace[:], SpanId: s.ID[:], ParentSpanId: s.Parent.Span[:], TraceState: s.State,
+		TraceId: s.Trace[:], SpanId: s.ID[:], ParentSpanId: s.SpanID[:], TraceState: s.State,
 		Flags: uint32(s.Flags) | hasIsRemote | isRemote,
 		Name:  "send " + s.Topic, Kind: trace.Span_SPAN_KIND_PRODUCER,
 		StartTimeUnixNano: uint64(s.Start), EndTimeUnixNano: uint64(s.Finish),

@@ -15,9 +15,9 @@ const MaxState = 512
 
 // Parent is the span that an event's insert belongs to.
 type Parent struct {
-	Trace [16]byte
-	Span  [8]byte
-	Flags byte
+	Trace  [16]byte
+	SpanID [8]byte
+	Flags  byte
 }
 
 const sampledFlag = 1
@@ -32,11 +32,11 @@ func Sampled(traceparent []byte) (p Parent, ok bool) {
 	}
 	var version, flags [1]byte
 	if !lowerHex(version[:], t[:2]) || version[0] == 0xff || version[0] == 0 && len(t) != length ||
-		!lowerHex(p.Trace[:], t[3:35]) || !lowerHex(p.Span[:], t[36:52]) || !lowerHex(flags[:], t[53:55]) {
+		!lowerHex(p.Trace[:], t[3:35]) || !lowerHex(p.SpanID[:], t[36:52]) || !lowerHex(flags[:], t[53:55]) {
 		return Parent{}, false
 	}
 	p.Flags = flags[0]
-	if p.Trace == [16]byte{} || p.Span == [8]byte{} || p.Flags&sampledFlag == 0 {
+	if p.Trace == [16]byte{} || p.SpanID == [8]byte{} || p.Flags&sampledFlag == 0 {
 		return Parent{}, false
 	}
 	return p, true

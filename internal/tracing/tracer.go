@@ -126,17 +126,19 @@ func (t *Tracer) Run(ctx context.Context) error {
 
 // gather waits for a batch. When ctx has ended it takes what is there.
 func (t *Tracer) gather(ctx context.Context, batch []Span) []Span {
-	var over <-chan time.Time
+	select {
+	case s := <-t.queue:
+		batch = append(batch, s)
+	case <-ctx.Done():
+		return t.queued(batch)
+	}
+	over := time.NewTimer(batchWithin)
+	defer over.Stop()
 	for len(batch) < batchSpans {
 		select {
 		case s := <-t.queue:
 			batch = append(batch, s)
-			if over == nil {
-				timer := time.NewTimer(batchWithin)
-				defer timer.Stop()
-				over = timer.C
-			}
-		case <-over:
+		case <-over.C:
 			return batch
 		case <-ctx.Done():
 			return t.queued(batch)
