@@ -26,16 +26,23 @@ import (
 // pingPatience bounds one look whether the brokers are there.
 const pingPatience = 5 * time.Second
 
-// serve opens the parts of the daemon, runs them until stop or ctx ends, and closes them in the opposite order.
-func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) error {
+// serve opens the parts of the daemon, runs them until stop or ctx ends, and closes them in the opposite order. env holds
+// what is not of our own configuration: OpenTelemetry's variables.
+func serve(ctx, stop context.Context, cfg *config.Config, env []string, log *slog.Logger) error {
 	options, err := relayOptions(cfg, log)
 	if err != nil {
 		return err
 	}
+	tracer, err := tracerOf(cfg, env, options.Holder, log)
+	if err != nil {
+		return err
+	}
+	options.Trace = tracer
 	r := relay.New(options)
 	outbox := &board{cfg: cfg}
+	keeper := newReplayKeeper(cfg, log)
 	server, err := ops.Listen(cfg.HTTP.Listen, ops.Sources{Report: r.State().Report, Status: outbox.status,
-		Outbox: outbox.outbox, Console: consoleOf(cfg, outbox, r.State().Report, log)})
+		Outbox: outbox.outbox, Spans: spansOf(tracer), Console: consoleOf(cfg, outbox, r.State().Report, keeper, log)})
 	if err != nil {
 		return err
 	}
@@ -51,15 +58,24 @@ func serve(ctx, stop context.Context, cfg *config.Config, log *slog.Logger) erro
 		return r.Run(ctx, stop)
 	})
 	g.Go(func() error { return server.Run(ended) })
+	replaying, over := context.WithCancel(stop)
+	defer over()
+	g.Go(func() error {
+		defer context.AfterFunc(ctx, over)() // cut, or another part has failed
+		return keeper.Run(replaying)
+	})
+	if tracer != nil {
+		g.Go(func() error { return tracer.Run(ended) })
+	}
 	return g.Wait()
 }
 
 // consoleOf is nil when the console is turned off.
-func consoleOf(cfg *config.Config, b *board, report func() relay.Report, log *slog.Logger) http.Handler {
+func consoleOf(cfg *config.Config, b *board, report func() relay.Report, keeper *replayKeeper, log *slog.Logger) http.Handler {
 	if !cfg.Console.Enabled {
 		return nil
 	}
-	return console.Handler(console.Options{API: newAPI(cfg, b, report, log), Token: cfg.Console.Reveal, Listen: cfg.HTTP.Listen})
+	return console.Handler(console.Options{API: newAPI(cfg, b, report, keeper, log), Token: cfg.Console.Reveal, Listen: cfg.HTTP.Listen})
 }
 
 // relayOptions says in the relay's words what the configuration says.

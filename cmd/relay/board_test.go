@@ -39,7 +39,7 @@ func runDaemon(t *testing.T, env []string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	stop, end := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, stop, cfg, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- serve(ctx, stop, cfg, env, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		end()
 		if err := <-ended; err != nil {

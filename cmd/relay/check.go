@@ -134,6 +134,9 @@ func (c *checkup) run(ctx context.Context) error {
 	if ctx.Err() == nil {
 		c.checkKafka(ctx, cfg, recent)
 	}
+	if ctx.Err() == nil {
+		c.checkTracing(ctx, cfg)
+	}
 	return nil
 }
 

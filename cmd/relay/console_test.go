@@ -133,6 +133,26 @@ func TestConsole_InARealBrowser(t *testing.T) {
 	if got := query(t, conn, `select count(*)::text from outbox.parked where seq = 2`); got != "0" {
 		t.Error("the event is still there")
 	}
+
+	execute(t, conn, `select setval('outbox.events_seq', 100); update outbox.relays set window_to = null;
+		insert into outbox.events (topic, key, payload) select 'orders', '9', to_json(n) from generate_series(1, 3) n`)
+	execute(t, conn, `update outbox.relays set window_from = pg_current_snapshot()`)
+	run("fill in a replay", chromedp.SendKeys(`#replay input[name="topic"]`, "orders"), chromedp.SendKeys(`#replay input[name="key"]`, "9"),
+		chromedp.SendKeys(`#replay input[name="to"]`, "again"), chromedp.SendKeys(`#replay input[name="since"]`, "1h"+kb.Enter), chromedp.WaitVisible("#ask"))
+	text("question", "Publish 3 events again?")
+	run("yes", chromedp.Focus("#yes"), chromedp.KeyEvent(kb.Enter), chromedp.WaitNotVisible("#ask"))
+	text("replay-outcome", "Replay 1 has begun")
+	text("replays", "orders → again")
+	shows("it is handed over", `document.querySelector("#replays td:nth-child(2)").textContent === "done"`)
+	execute(t, conn, `update outbox.replays set state = 'stopped', after_seq = after_seq - 1`)
+	shows("it can be resumed", `document.querySelector("#replays button") !== null`)
+	run("resume", chromedp.Focus("#replays button"), chromedp.KeyEvent(kb.Enter))
+	text("replay-outcome", "Replay 1 goes on")
+	shows("it is done", `document.querySelector("#replays td:nth-child(2)").textContent === "done"`)
+	picture(t, ctx, "replays")
+	if got := query(t, conn, `select count(*)::text from outbox.parked where state = 'replay' and topic = 'again'`); got == "0" {
+		t.Error("nothing was handed over")
+	}
 	if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`console.log("done") || true`)); err != nil {
 		t.Fatal(err)
 	}

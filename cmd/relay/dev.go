@@ -141,7 +141,7 @@ func (g *globals) devRun(ctx context.Context, cfg *config.Config, url string, o 
 	defer drain()
 	group, all := errgroup.WithContext(context.WithoutCancel(ctx))
 	defer context.AfterFunc(all, drain)()
-	group.Go(func() error { return serve(all, stop, cfg, log) })
+	group.Go(func() error { return serve(all, stop, cfg, g.env, log) })
 	group.Go(func() error {
 		defer drain()
 		watch := &devReader{out: g.stdout, style: g.styleFor(g.stdout), wanted: o.events}

@@ -67,7 +67,7 @@ func worksUnder(t *testing.T, env []string, conn *pgx.Conn, schema string) bool 
 	defer cancel()
 	stop, end := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, stop, cfg, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- serve(ctx, stop, cfg, env, slog.New(slog.DiscardHandler)) }()
 	runRelay(t, env, "insert", "--topic", "orders", "{}").wants(t, exitDone)
 	tables := pgx.Identifier{schema}.Sanitize()
 	for delivered := 0; delivered != 1; time.Sleep(10 * time.Millisecond) {

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -24,29 +27,7 @@ func TestRebase_AfterDumpAndRestore(t *testing.T) {
 	_, conn, _, halt := delivering(t, 50)
 	halt()
 	execute(t, conn, `insert into outbox.events (topic, key, payload) select 'orders', 'k', to_json(n) from generate_series(51, 60) n`)
-	server, err := postgres.Start(t.Context(), postgres.Options{Settings: map[string]string{"fsync": "off"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	dump := filepath.Join(t.TempDir(), "dump")
-	pg := func(name string, args ...string) {
-		t.Helper()
-		if out, err := exec.CommandContext(t.Context(), filepath.Join(server.Binaries(), name), args...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", name, err, out)
-		}
-	}
-	pg("pg_dump", "--format=custom", "--file", dump, conn.Config().ConnString())
-	if _, err := os.Stat(dump); err != nil {
-		t.Fatal(err)
-	}
-	there := server.URL("postgres")
-	pg("pg_restore", "--dbname", there, "--no-owner", dump)
-	other, err := pgx.Connect(t.Context(), there)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { closePostgres(other) })
+	there, other := restoredElsewhere(t, conn)
 	execute(t, other, `begin; insert into outbox.events (topic, key, payload) values ('orders', 'k', '61'); savepoint s;
 		insert into outbox.events (topic, key, payload) values ('orders', 'k', '62'); release s; commit`)
 	kafka, b := broker(t, map[string]int32{"orders": 4})
@@ -68,4 +49,87 @@ func TestRebase_AfterDumpAndRestore(t *testing.T) {
 	if out := runRelay(t, env, "rebase", "--yes").wants(t, exitDone); !strings.Contains(out, "nothing to do") {
 		t.Error(out)
 	}
+}
+
+// restoredElsewhere dumps a database and restores it into another cluster.
+func restoredElsewhere(t *testing.T, conn *pgx.Conn) (there string, other *pgx.Conn) {
+	t.Helper()
+	server, err := postgres.Start(t.Context(), postgres.Options{Settings: map[string]string{"fsync": "off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	dump := filepath.Join(t.TempDir(), "dump")
+	pg := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), filepath.Join(server.Binaries(), name), args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+	}
+	pg("pg_dump", "--format=custom", "--file", dump, conn.Config().ConnString())
+	if _, err := os.Stat(dump); err != nil {
+		t.Fatal(err)
+	}
+	there = server.URL("postgres")
+	pg("pg_restore", "--dbname", there, "--no-owner", dump)
+	other, err = pgx.Connect(t.Context(), there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closePostgres(other) })
+	return there, other
+}
+
+// With exactly_once Kafka knows the outbox by its transactional id, and the copy asks for the same one. The relay of the
+// original is not disturbed, and the copy begins under another id.
+func TestRebase_OfACopyDoesNotFenceTheOriginal(t *testing.T) {
+	env, conn, b, _ := delivering(t, 50, "RELAY_OUTBOX_DELIVERY=exactly_once", "RELAY_KAFKA_TRANSACTIONAL_ID=shop")
+	there, other := restoredElsewhere(t, conn)
+	copied := append(slices.Clone(env), "RELAY_POSTGRES_URL="+there)
+	if done := decode[store.Rebased](t, runRelay(t, copied, "rebase", "--yes", "--json").wants(t, exitDone)); !done.Needed || done.Pending != 0 {
+		t.Errorf("%+v", done)
+	}
+	session := `select concat(epoch, ' ', session) from outbox.relays`
+	before := query(t, conn, session)
+	execute(t, other, `insert into outbox.events (topic, key, payload) values ('orders', 'k', '"of the copy"')`)
+	var said journal
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan int, 1)
+	go func() { ended <- Main(ctx, []string{"run"}, copied, strings.NewReader(""), io.Discard, &said) }()
+	t.Cleanup(stop)
+	until(t, "the copy says whose the id is", func() bool { return strings.Contains(said.String(), "is in use by another outbox") })
+	execute(t, conn, `insert into outbox.events (topic, key, payload) values ('orders', 'k', '"of the original"')`)
+	settledAll(t, conn)
+	stop()
+	if code := <-ended; code != exitDone {
+		t.Errorf("code %d: %s", code, said.String())
+	}
+	if after := query(t, conn, session); after != before {
+		t.Errorf("the original's relay was disturbed: epoch and session %s, then %s", before, after)
+	}
+	startDaemon(t, append(copied, "RELAY_KAFKA_TRANSACTIONAL_ID=shop-copy"))
+	settledAll(t, other)
+	got := valuesOf(t, b, "orders", 52)
+	if len(got) != 52 || !slices.Contains(got, `"of the copy"`) || !slices.Contains(got, `"of the original"`) {
+		t.Errorf("%d records: %s", len(got), got)
+	}
+}
+
+// journal is a log that is read while it is written.
+type journal struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.b = append(j.b, p...)
+	return len(p), nil
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return string(j.b)
 }

@@ -64,38 +64,16 @@ It says how many first and asks. Where nobody can be asked, --yes is needed. --d
 	return cmd
 }
 
-// wanted reads the flags.
-func (r *replayRun) wanted(cmd *cobra.Command) (*store.Replay, error) {
-	now := time.Now()
-	switch {
-	case r.topic == "":
-		return nil, usageError("say which topic: --topic")
-	case r.since == "":
-		return nil, usageError("say from when on: --since, such as 2h or 2024-11-26T14:00:00Z")
-	case r.rate < 0:
-		return nil, usageError("--rate is negative")
-	case !r.yes && !r.dryRun && !isTerminal(r.g.stdin):
-		return nil, usageError("there is no terminal to ask on: say --yes to replay, or --dry-run to see how many")
-	}
-	since, err := moment("--since", r.since, now)
-	if err != nil {
-		return nil, err
-	}
-	until, err := moment("--until", r.until, now)
-	if err != nil {
-		return nil, err
-	}
-	if !since.Before(until) {
-		return nil, usageError(fmt.Sprintf("--since %s is not before --until %s", r.since, r.until))
-	}
-	want := &store.Replay{Topic: &r.topic, Since: &since, Until: &until, Rate: r.rate}
+// wish is what the flags say.
+func (r *replayRun) wish(cmd *cobra.Command) *replayWish {
+	w := &replayWish{topic: r.topic, since: r.since, until: r.until, rate: r.rate}
 	if cmd.Flags().Changed("key") {
-		want.Key = &r.key
+		w.key = &r.key
 	}
 	if r.to != "" {
-		want.ToTopic = &r.to
+		w.to = &r.to
 	}
-	return want, nil
+	return w
 }
 
 // moment reads a time, or how long ago.
@@ -113,9 +91,13 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 func (r *replayRun) start(cmd *cobra.Command) error {
 	ctx, stop := interruptible(cmd)
 	defer stop()
-	want, err := r.wanted(cmd)
-	if err != nil {
+	now := time.Now()
+	everything := func(string) bool { return true }
+	if _, err := r.wish(cmd).request(now, "--", everything); err != nil { // before there is a configuration to ask
 		return err
+	}
+	if !r.yes && !r.dryRun && !isTerminal(r.g.stdin) {
+		return usageError("there is no terminal to ask on: say --yes to replay, or --dry-run to see how many")
 	}
 	replayer, conn, err := openReplayer(ctx, r.g, &r.cfg)
 	if err != nil {
@@ -123,8 +105,9 @@ func (r *replayRun) start(cmd *cobra.Command) error {
 	}
 	defer closePostgres(conn)
 	r.replayer = replayer
-	if r.to != "" && !r.cfg.Topics.Allowed(r.to) {
-		return usageError(fmt.Sprintf("--to: topics.allow does not allow %q", r.to))
+	want, err := r.wish(cmd).request(now, "--", r.cfg.Topics.Allowed)
+	if err != nil {
+		return err
 	}
 	return explainBooks(r.do(ctx, want), r.cfg.Outbox.Schema)
 }
@@ -135,12 +118,8 @@ func openReplayer(ctx context.Context, g *globals, cfg **config.Config) (*store.
 	if err != nil {
 		return nil, nil, err
 	}
-	conn, err := connectPostgres(ctx, c, "replay")
+	conn, err := connectReplayer(ctx, c)
 	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := conn.Exec(ctx, "set jit = off"); err != nil {
-		closePostgres(conn)
 		return nil, nil, err
 	}
 	*cfg = c
@@ -208,7 +187,7 @@ func newReplayListCommand(g *globals) *cobra.Command {
 		Use: "list", Short: "Show replays and how far they are", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withReplayer(cmd, g, func(ctx context.Context, replayer *store.Replayer) error {
-				found, err := replayer.List(ctx, nil, 100)
+				found, err := replayer.List(ctx, nil, replaysShown)
 				if err != nil {
 					return err
 				}

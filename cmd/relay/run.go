@@ -34,7 +34,7 @@ flight is delivered again by the next leader. Servers that are away are waited f
 			}
 			ctx, stop, release := onSignals(cmd.Context(), log)
 			defer release()
-			return serve(ctx, stop, cfg, log)
+			return serve(ctx, stop, cfg, g.env, log)
 		},
 	}
 }

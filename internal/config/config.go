@@ -22,6 +22,7 @@ type Config struct {
 	Audit     Audit     `toml:"audit"`
 	HTTP      HTTP      `toml:"http"`
 	Console   Console   `toml:"console"`
+	Tracing   Tracing   `toml:"tracing"`
 	Log       Log       `toml:"log"`
 
 	file     string
@@ -178,6 +179,12 @@ func (c Console) Reveal() (string, error) {
 	return token, nil
 }
 
+// Tracing says where spans of sampled events go, by OTLP over HTTP. Endpoint "" leaves it to OpenTelemetry's variables.
+type Tracing struct {
+	Endpoint          string `toml:"endpoint"`
+	MaxSpansPerSecond int    `toml:"max_spans_per_second"`
+}
+
 // Log says what is logged and how.
 type Log struct {
 	Level  string `toml:"level"`  // debug, info, warn, error
@@ -213,6 +220,7 @@ func Default() *Config {
 		Audit:     Audit{Schedule: "*/10 * * * *"},
 		HTTP:      HTTP{Listen: "127.0.0.1:9187"},
 		Console:   Console{Enabled: true},
+		Tracing:   Tracing{MaxSpansPerSecond: 100},
 		Log:       Log{Level: "info", Format: "auto"},
 	}
 }

@@ -87,6 +87,14 @@ func assignText(text string, target reflect.Value) error {
 		target.SetBool(b)
 		return nil
 	}
+	if target.Kind() == reflect.Int {
+		n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 32)
+		if err != nil {
+			return errors.New("a whole number is wanted")
+		}
+		target.SetInt(n)
+		return nil
+	}
 	target.SetString(text)
 	return nil
 }

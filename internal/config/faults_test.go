@@ -45,7 +45,16 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 			want: []string{
 				`relay.toml:1: kafak: unknown key; did you mean kafka?`,
 				`relay.toml:4: outbox.ttl: unknown key; did you mean lease.ttl?`,
-				`relay.toml:5: metrics: unknown table; there are audit, console, headers, http, kafka, lease, log, outbox, parked, poll, postgres, retention, topics`,
+				`relay.toml:5: metrics: unknown table; there are audit, console, headers, http, kafka, lease, log, outbox, parked, poll, postgres, retention, topics, tracing`,
+			},
+		},
+		{
+			name:     "traces that go nowhere",
+			document: "[tracing]\nendpoint = \"collector:4317\"\nmax_spans_per_second = 0\n",
+			env:      []string{place, "RELAY_TRACING_MAX_SPANS_PER_SECOND=many"},
+			want: []string{
+				`relay.toml:2: tracing.endpoint: is not a URL such as http://localhost:4318`,
+				`environment RELAY_TRACING_MAX_SPANS_PER_SECOND: tracing.max_spans_per_second: a whole number is wanted`,
 			},
 		},
 		{

@@ -112,6 +112,8 @@ func tomlValue(value any) string {
 		return "[]"
 	case bool:
 		return strconv.FormatBool(v)
+	case int:
+		return strconv.Itoa(v)
 	case fmt.Stringer:
 		return tomlString(v.String())
 	default:

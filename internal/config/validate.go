@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/outboxrelay/relay/internal/tracing"
 )
 
 // Limits of single keys. Each is a place where something breaks, or where a typo is likelier than an intention.
@@ -56,8 +58,23 @@ func validate(cfg *Config, env []string, o options, r *report) {
 		}
 	}
 	validateConsole(cfg.Console, r)
+	validateTracing(cfg.Tracing, r)
 	oneOf(r, "log.level", cfg.Log.Level, LogLevels()...)
 	oneOf(r, "log.format", cfg.Log.Format, LogFormats()...)
+}
+
+// maxSpans bounds what tracing costs: memory for each batch in flight, and time of the goroutine that takes acks.
+const maxSpans = 10_000
+
+func validateTracing(t Tracing, r *report) {
+	if t.Endpoint != "" {
+		if _, err := tracing.ParseEndpoint(t.Endpoint); err != nil {
+			r.fault("tracing.endpoint", "%s", err)
+		}
+	}
+	if t.MaxSpansPerSecond < 1 || t.MaxSpansPerSecond > maxSpans {
+		r.fault("tracing.max_spans_per_second", "%d is not between 1 and %d", t.MaxSpansPerSecond, maxSpans)
+	}
 }
 
 // minToken keeps a token from being guessed.

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/outboxrelay/relay/internal/relay"
+	"github.com/outboxrelay/relay/internal/tracing"
 )
 
 // Server answers /livez, /readyz, /status and /metrics from what the relay tells about itself. Only the console, where there is one, changes anything.
@@ -27,6 +28,8 @@ type Sources struct {
 	Status func(context.Context) (any, error)
 	// Outbox is the part of the same that metrics tell.
 	Outbox func(context.Context) (Outbox, error)
+	// Spans counts spans of traces; nil without tracing.
+	Spans func() tracing.Counts
 	// Console answers everything else; nil for nothing.
 	Console http.Handler
 }

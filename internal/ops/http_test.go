@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/outboxrelay/relay/internal/relay"
+	"github.com/outboxrelay/relay/internal/tracing"
 )
 
 // serveReport runs a server that tells this report, until the test ends.
@@ -21,7 +22,7 @@ func serveReport(t *testing.T, report *relay.Report, status func(context.Context
 				return Outbox{}, errors.New("no server")
 			}
 			return Outbox{Pending: 5, LagSeconds: 1.5, Parked: map[string]int64{"dead": 2, "held": 0}, RingOldestSeconds: 60}, nil
-		}})
+		}, Spans: func() tracing.Counts { return tracing.Counts{Exported: 8, Limited: 4, QueueFull: 2, Failed: 1} }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,9 @@ func TestServer_MetricsSayWhatTheReportSays(t *testing.T) {
 		`relay_publish_errors_total{class="no_topic"} 4`, "relay_redeliveries_total 6", "relay_audit_difference_events 9",
 		"relay_events_pending 5", "relay_lag_seconds 1.5", `relay_parked_events{state="dead"} 2`, `relay_parked_events{state="held"} 0`,
 		"relay_ring_oldest_seconds 60", `relay_delivery_seconds_bucket{le="1"} 2`, `relay_delivery_seconds_bucket{le="+Inf"} 3`,
-		"relay_delivery_seconds_sum 2.5", "relay_delivery_seconds_count 3"} {
+		"relay_delivery_seconds_sum 2.5", "relay_delivery_seconds_count 3",
+		"relay_trace_spans_total 8", `relay_trace_spans_dropped_total{reason="limit"} 4`,
+		`relay_trace_spans_dropped_total{reason="queue"} 2`, `relay_trace_spans_dropped_total{reason="export"} 1`} {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("no line %q in\n%s", line, body)
 		}

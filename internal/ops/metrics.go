@@ -40,6 +40,7 @@ type metrics struct {
 	gauges, counters                   []figure
 	delivered, ends, errors, delivery  *prometheus.Desc
 	pending, lag, parkedBy, ringOldest *prometheus.Desc
+	spans, spansDropped                *prometheus.Desc
 }
 
 // figure is a metric without labels.
@@ -87,6 +88,9 @@ func newMetrics(from Sources) *metrics {
 		lag:        describe("relay_lag_seconds", "Age of the oldest pending event, 0 when none is."),
 		parkedBy:   describe("relay_parked_events", "Events that cannot go now, by state.", "state"),
 		ringOldest: describe("relay_ring_oldest_seconds", "Age of the oldest event still in the table, 0 when it is empty."),
+		spans:      describe("relay_trace_spans_total", "Spans of sampled events that the collector took."),
+		spansDropped: describe("relay_trace_spans_dropped_total",
+			"Spans that were not made or not delivered: over the limit, queue full, or export failed.", "reason"),
 	}
 }
 
@@ -115,6 +119,13 @@ func (m *metrics) Collect(metrics chan<- prometheus.Metric) {
 		}
 	}
 	metrics <- &delivery{m.delivery, r.Delivery, m.began}
+	if m.from.Spans != nil {
+		n := m.from.Spans()
+		send(m.spans, prometheus.CounterValue, float64(n.Exported))
+		send(m.spansDropped, prometheus.CounterValue, float64(n.Limited), "limit")
+		send(m.spansDropped, prometheus.CounterValue, float64(n.QueueFull), "queue")
+		send(m.spansDropped, prometheus.CounterValue, float64(n.Failed), "export")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), outboxWithin)
 	defer cancel()
 	outbox, err := m.from.Outbox(ctx)

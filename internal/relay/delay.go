@@ -99,12 +99,14 @@ func wanted(row *store.Row) time.Time {
 	return row.CreatedAt
 }
 
-// note has to be called for each ticket before its record is handed over: it keeps what metrics tell of it.
-func (f *feed) note(t *ticket, row *store.Row) {
+// note has to be called for each ticket before its record is handed over: it keeps what metrics tell of it. It says
+// whether Kafka may have the record already.
+func (f *feed) note(t *ticket, row *store.Row) (again bool) {
 	t.created = wanted(row).UnixMicro()
-	if f.memory.resend(t.key) {
+	if again = f.memory.resend(t.key); again {
 		f.redelivered.Add(1)
 	}
+	return again
 }
 
 // landed counts an event whose record is acked and, with exactly_once, committed.

@@ -21,6 +21,8 @@
 // What a session leaves to the next one of the same process is in memory.go: which rows behind the cursor were acked
 // (they are not sent again) and which were refused.
 //
+// Sampled events have a span beside their ticket, for a collector of traces (trace.go).
+//
 // Beside the sessions of a term runs the janitor (janitor.go): by schedule it audits the books, empties slots of the ring
 // and prunes. Delivery does not depend on it.
 //

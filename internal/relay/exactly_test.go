@@ -114,6 +114,38 @@ func takesOverFromOneThatWasCut(t *testing.T, client publisher.Client) {
 	checkOrder(t, r.committed("orders"), total, 0)
 }
 
+// TestExactly_ARefusedEventDies: a broker refuses an event while its transaction waits for its acks. The next sessions
+// have to learn of it, or they send it for ever.
+func TestExactly_ARefusedEventDies(t *testing.T) { withEach(t, aRefusedEventDies) }
+
+func aRefusedEventDies(t *testing.T, client publisher.Client) {
+	small := "1000"
+	r := newRig(t, map[string]int32{progressTopic: 1})
+	r.client = client
+	r.showOnFailure()
+	r.createTopic("t", 1, map[string]*string{"max.message.bytes": &small})
+	// The last of the transaction: the client sends it while the relay waits for its acks.
+	r.exec(`insert into outbox.events (topic, key, payload) values ('t', 'a', '1'), ('t', 'c', '2')`)
+	r.exec(`insert into outbox.events (topic, key, payload_bytes) select 't', 'b', decode(string_agg(md5(n::text), ''), 'hex') from generate_series(1, 125) n`)
+	o := r.exactly()
+	o.Compressed = true // so that nobody can know beforehand
+	o.ExactlyOnce.Open = func(ctx context.Context, id string, reports publisher.Reports) (publisher.Transactional, error) {
+		c := publisher.Config{Brokers: r.brokers, ClientID: "relay-test", Compression: "lz4", TransactionalID: id,
+			MessageTimeout: UnackedTimeout, TransactionTimeout: TransactionTimeout, Log: o.Log}
+		c.MaxInFlightRecords, c.MaxInFlightBytes = o.ProducerLimits()
+		return r.client.OpenTransactional(ctx, c, reports)
+	}
+	w := r.start(o)
+	r.settled(20 * time.Second)
+	w.halt(t)
+	if got := r.parkedNow(); got != "bytes dead" {
+		t.Errorf("parked: %s", got)
+	}
+	if got := values(r.committed("t")); got != "1 2" {
+		t.Errorf("delivered %s", got)
+	}
+}
+
 func TestExactly_OnApacheKafka(t *testing.T) {
 	cluster := kafka.ForTest(t)
 	r := newRigOn(t, cluster.Brokers())

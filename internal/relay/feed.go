@@ -9,6 +9,7 @@ import (
 
 	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/internal/tracing"
 	"github.com/outboxrelay/relay/publisher"
 )
 
@@ -43,6 +44,7 @@ type feed struct {
 	crowded  bool          // the last page was given up because nothing found room
 	// redelivered counts rows that are sent again though Kafka may have them.
 	redelivered *atomic.Int64
+	trace       *tracing.Tracer // nil without tracing
 }
 
 func (f *feed) run(ctx, stop context.Context) error {
@@ -208,6 +210,9 @@ func (f *feed) park(row *store.Row, topic string, v verdict) {
 	if s := f.judge.aside.parked(topic, row.Key, v); s != nil {
 		f.batch.standings = append(f.batch.standings, s)
 	}
+	if f.trace != nil {
+		f.traceParked(row, topic, v)
+	}
 	f.ledger.park(1)
 	f.batch.settled.Parked = append(f.batch.settled.Parked,
 		store.Parked{Slot: row.Slot, Seq: row.Seq, State: v.state, Reason: v.reason, Due: v.due})
@@ -228,7 +233,10 @@ func (f *feed) send(ctx context.Context, row *store.Row, record *publisher.Recor
 	}
 	t := f.ledger.issue(f.batch, rowKey{row.Seq, row.ID}, size, topic)
 	t.alone = alone
-	f.note(t, row)
+	again := f.note(t, row)
+	if f.trace != nil {
+		f.traceSent(t, row, record, again)
+	}
 	err := f.producer.Send(ctx, record, t)
 	if err == nil {
 		if f.txn != nil {

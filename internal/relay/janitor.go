@@ -22,7 +22,6 @@ type Keeping struct {
 // keeping is what the janitor tells about itself. Atomic: the HTTP server reads it at any time.
 type keeping struct {
 	difference atomic.Int64 // events by which books and table differ
-	oldest     atomic.Int64 // nanoseconds
 }
 
 const (
@@ -120,13 +119,7 @@ func (j *janitor) work(ctx context.Context, empty, audit bool) error {
 	} else if n > 0 {
 		j.Log.Debug("inbox pruned", "events", n)
 	}
-	if _, err := auditor.PruneOperations(ctx); err != nil {
-		return err
-	}
-	oldest, err := auditor.Oldest(ctx)
-	if err == nil {
-		j.state.keeping.oldest.Store(int64(oldest))
-	}
+	_, err = auditor.PruneOperations(ctx)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/internal/tracing"
 )
 
 // A batch is closed at this many rows or bytes, or where a page ends: the smallest step of the cursor.
@@ -39,7 +40,9 @@ type ticket struct {
 	fate  fate // written by the report goroutine, read after the producer is closed
 	// unwritten says of a failed one that Kafka surely does not have it; written and read like fate.
 	unwritten bool
-	created   int64 // microseconds of Unix time
+	// span is the place of its span in the batch, counted from 1; 0 for none. Here it fills a gap: a ticket is 64 bytes.
+	span    uint16
+	created int64 // microseconds of Unix time
 }
 
 type fate uint8
@@ -58,6 +61,9 @@ type batch struct {
 	tickets []ticket // never grows beyond its capacity: reports hold pointers into it
 	bytes   int64
 	settled store.Settlement
+	// spans are of sampled events; nil without tracing. Its length never changes, for reports look into it.
+	spans  []tracing.Span
+	traced int // how many are used
 	// standings are what the parked events belong to, to be told when they are in the table.
 	standings []*standing
 }
@@ -65,7 +71,7 @@ type batch struct {
 func (b *batch) reset() {
 	b.open.Store(1)
 	b.tickets = b.tickets[:0]
-	b.bytes = 0
+	b.bytes, b.traced = 0, 0
 	b.standings = b.standings[:0]
 	parked := b.settled.Parked[:0]
 	b.settled = store.Settlement{Parked: parked}
@@ -92,6 +98,7 @@ type ledger struct {
 	flush               func()        // has the producer hurry; set before the first await
 	done                chan struct{} // a batch may be complete
 	lastAck             atomic.Int64  // Unix nanoseconds, 0 = never
+	spans               int           // how many a batch has room for
 }
 
 func newLedger() *ledger {
@@ -109,6 +116,9 @@ func (l *ledger) begin() *batch {
 		b, l.free = l.free[n-1], l.free[:n-1]
 	} else {
 		b = &batch{tickets: make([]ticket, 0, batchRows)}
+		if l.spans > 0 {
+			b.spans = make([]tracing.Span, l.spans)
+		}
 	}
 	b.reset()
 	return b
@@ -127,6 +137,9 @@ func (l *ledger) issue(b *batch, key rowKey, size int64, topic *topicState) *tic
 func (l *ledger) withdraw(t *ticket) {
 	b := t.batch
 	size := t.size
+	if t.span > 0 {
+		b.traced--
+	}
 	b.tickets = b.tickets[:len(b.tickets)-1]
 	b.open.Add(-1)
 	l.rows.Add(-1)

@@ -54,6 +54,7 @@ func (s *session) open(ctx, stop context.Context) error {
 		return err
 	}
 	s.ledger, s.findings = newLedger(), newFindings()
+	s.ledger.spans = spansOfBatch(s.Trace)
 	if s.producer == nil {
 		if s.producer, err = s.Open(s); err != nil {
 			return fmt.Errorf("open the Kafka client: %w", err)
@@ -126,14 +127,14 @@ func (s *session) assemble(position store.Position, waiter *waiter, aside *aside
 			aside: aside, count: s.state.topic, topics: map[string]*topicState{}},
 		maker: newRecordMaker(s.Headers, s.RowTimestamp), waiter: waiter,
 		anchors: position.Anchors, cursor: position.Cursor, fresh: anchors,
-		budget: s.MaxInFlight, hold: s.hold, redelivered: &s.state.redelivered,
+		budget: s.MaxInFlight, hold: s.hold, redelivered: &s.state.redelivered, trace: s.Trace,
 	}
 	if s.txn == nil {
 		s.settle = &settle{settler: s.settler, ledger: s.ledger, aside: aside, fresh: anchors, settled: s.state.settled}
 		return
 	}
 	s.txn.settler, s.txn.ledger, s.txn.aside, s.txn.fresh = s.settler, s.ledger, aside, anchors
-	s.txn.state = s.state
+	s.txn.state, s.txn.trace = s.state, s.Trace
 	s.txn.settled, s.txn.budget, s.txn.limit = s.state.settled, s.MaxInFlight, s.memory.limit
 	s.feed.txn = s.txn
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/internal/tracing"
 	"github.com/outboxrelay/relay/publisher"
 )
 
@@ -40,6 +41,9 @@ type Options struct {
 
 	// Keep is nil when nothing is to be discarded or audited.
 	Keep *Keeping
+
+	// Trace takes the spans of sampled events; nil for none.
+	Trace *tracing.Tracer
 
 	// Rest is told when a leader has had nothing to do for a while, and when that ends.
 	Rest func(resting bool)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/internal/tracing"
 	"github.com/outboxrelay/relay/publisher"
 )
 
@@ -21,6 +22,7 @@ type parcel struct {
 	err   error
 	// created is what a delivery is counted from, in microseconds of Unix time.
 	created int64
+	span    *tracing.Span // nil when the event's trace is not sampled
 }
 
 func newParcel(row *store.ParkedRow) *parcel {
@@ -147,8 +149,12 @@ func (d *dock) wait(ctx context.Context) error {
 }
 
 // Acked is the producer's report.
-func (d *dock) Acked(tag any, _ int32, _ int64) {
-	tag.(*parcel).fate = acked
+func (d *dock) Acked(tag any, partition int32, offset int64) {
+	p := tag.(*parcel)
+	p.fate = acked
+	if p.span != nil {
+		p.span.Partition, p.span.Offset, p.span.Finish = partition, offset, time.Now().UnixNano()
+	}
 	d.landed()
 }
 

@@ -70,7 +70,7 @@ func lastProgress(ctx context.Context, e *ExactlyOnce, id string, own progress) 
 	}
 	if p.System != own.System || p.Name != own.Name {
 		return nil, fmt.Errorf("the transactional id %q %w: outbox %q of the PostgreSQL cluster %s, and this is outbox %q of %s; "+
-			"give one of them another kafka.transactional_id", id, errInUse, p.Name, p.System, own.Name, own.System)
+			"give one of them another kafka.transactional_id, also when this one was restored from a dump of the other", id, errInUse, p.Name, p.System, own.Name, own.System)
 	}
 	return &p, nil
 }

@@ -128,6 +128,10 @@ func (s *session) end(why error) {
 	if s.settle != nil && s.settle.broken {
 		unsettled = append(unsettled, s.settle.taken...)
 	}
+	if s.txn != nil {
+		unsettled = append(unsettled, s.txn.taken...)
+		s.txn.traceUncommitted(unsettled, why)
+	}
 	for _, b := range unsettled {
 		s.unsettled += len(b.tickets)
 	}
@@ -174,8 +178,11 @@ func (s *session) close() {
 }
 
 // Acked is the producer's report. It runs on the report goroutine.
-func (s *session) Acked(tag any, _ int32, _ int64) {
+func (s *session) Acked(tag any, partition int32, offset int64) {
 	t := tag.(*ticket)
+	if t.span > 0 {
+		t.stored(s.Trace, partition, offset, s.txn == nil)
+	}
 	if s.txn == nil {
 		s.state.landed(t, time.Now().UnixMicro())
 	}
@@ -186,6 +193,9 @@ func (s *session) Acked(tag any, _ int32, _ int64) {
 func (s *session) Failed(tag any, err error) {
 	t := tag.(*ticket)
 	t.unwritten = publisher.NotWritten(err)
+	if t.span > 0 {
+		t.refused(s.Trace, err)
+	}
 	s.state.refused(publisher.Class(err))
 	switch {
 	case publisher.Rejected(err):

@@ -91,6 +91,9 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 			landed = nil
 		}
 	}
+	if r.Trace != nil {
+		r.traceFates(parcels, failure)
+	}
 	if err := r.writeDown(ctx, done, changes); err != nil {
 		return shipped{}, err
 	}
@@ -126,6 +129,9 @@ func (r *runner) sendParked(ctx context.Context, row *store.ParkedRow, p *parcel
 	}
 	if err := r.dock.begin(ctx); err != nil {
 		return send, err
+	}
+	if r.Trace != nil {
+		p.span = r.traceSent(row, record)
 	}
 	err = r.dock.send(ctx, record, p)
 	switch {

@@ -128,7 +128,6 @@ func (s *State) follow() {
 	defer s.mu.Unlock()
 	s.leading = false
 	s.keeping.difference.Store(0) // the next leader audits
-	s.keeping.oldest.Store(0)
 }
 
 func (s *State) began(l *ledger) {

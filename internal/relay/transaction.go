@@ -9,6 +9,7 @@ import (
 	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/internal/tracing"
 	"github.com/outboxrelay/relay/publisher"
 )
 
@@ -51,6 +52,7 @@ type transaction struct {
 	fresh    chan<- store.Anchor
 	settled  func(*store.Settlement)
 	state    *State
+	trace    *tracing.Tracer // nil without tracing
 	budget   int64
 
 	number int64 // of the last batch prepared
@@ -65,6 +67,7 @@ type transaction struct {
 	own         *batch // tickets of the begin record and the progress record
 	progress    *topicState
 	committedAt time.Time
+	taken       []*batch  // from the ledger, to be committed; empty when it is
 	previous    *settling // committed in Kafka, not yet settled
 	broken      bool      // the last statement failed: whether previous is settled is not known
 }
@@ -135,6 +138,7 @@ func (t *transaction) commit(ctx context.Context) error {
 		t.ledger.recycle(taken)
 		return err
 	}
+	t.taken = taken
 	prepared := make(chan error, 1)
 	go func() { prepared <- t.prepare(ctx, next) }()
 	acked := t.acked(ctx)
@@ -155,7 +159,7 @@ func (t *transaction) commit(ctx context.Context) error {
 		return errRecycle
 	}
 	t.landed(taken)
-	t.open, t.after, t.previous, t.committedAt = false, t.number, next, time.Now()
+	t.open, t.after, t.previous, t.committedAt, t.taken = false, t.number, next, time.Now(), nil
 	t.ledger.recycle(taken)
 	t.adapt(full, time.Since(t.began))
 	if err := fault.At("committed"); err != nil {
@@ -177,8 +181,12 @@ func (t *transaction) landed(batches []*batch) {
 	at := time.Now().UnixMicro()
 	for _, b := range batches {
 		for i := range b.tickets {
-			if ticket := &b.tickets[i]; ticket.topic != nil {
+			ticket := &b.tickets[i]
+			if ticket.topic != nil {
 				t.state.landed(ticket, at)
+			}
+			if ticket.span > 0 {
+				ticket.committed(t.trace, at)
 			}
 		}
 	}

@@ -86,7 +86,11 @@ func (b *rebase) run(ctx context.Context, r *Rebased) error {
 	if err != nil {
 		return err
 	}
+	// Batch 0 of a cursor that came from elsewhere: a relay that has used no transactional id here asks whose it is before
+	// it fences. The relay of the cluster that was dumped may be at work under it.
 	rows, _ := b.tx.Query(ctx, fmt.Sprintf(`update %s set window_from = $1::text::pg_snapshot, window_to = null, after_seq = 0, floor_seq = 0,
+		batch = case when system_identifier = (select system_identifier::text from pg_control_system()) then batch else 0 end,
+		parked_batch = case when system_identifier = (select system_identifier::text from pg_control_system()) then parked_batch else 0 end,
 		anchor_xid = '0', anchor_seq = 0, system_identifier = null, timeline = null, candidate = null, parked_candidate = null,
 		epoch = epoch + 1, session = session + 1, holder = null, expires_at = '-infinity' returning name`, b.names.table("relays")),
 		seen.without(own).String())

@@ -232,20 +232,3 @@ func (a *Auditor) PruneOperations(ctx context.Context) (pruned int64, err error)
 	}
 	return pruned, nil
 }
-
-// Oldest is the age of the oldest event in the ring, 0 when there is none: of the rows with the lowest seq of each slot.
-func (a *Auditor) Oldest(ctx context.Context) (age time.Duration, err error) {
-	for slot := range int16(RingSlots) {
-		var seconds float64
-		err := a.conn.QueryRow(ctx, fmt.Sprintf(`select extract(epoch from now() - created_at)::float8 from %s order by seq limit 1`,
-			a.slotTable(slot))).Scan(&seconds)
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue
-		}
-		if err != nil {
-			return 0, fmt.Errorf("look for the oldest event: %w", err)
-		}
-		age = max(age, time.Duration(seconds*float64(time.Second)))
-	}
-	return age, nil
-}

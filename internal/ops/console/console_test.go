@@ -44,6 +44,7 @@ func TestGuard_LetsThroughWhatMayBe(t *testing.T) {
 		{"events from outside", public, secret, "GET", "/api/v1/parked", "relay.example", nil, 401},
 		{"events from outside with the token", public, secret, "GET", "/api/v1/parked/x", "relay.example", map[string]string{"Authorization": bearer}, 200},
 		{"events from outside without any token", public, "", "GET", "/api/v1/parked", "relay.example", nil, 403},
+		{"replays from outside", public, secret, "GET", "/api/v1/replays", "relay.example", nil, 401},
 		{"any address", ":9187", secret, "GET", "/api/v1/parked", "localhost", nil, 401},
 	} {
 		h, reached := handler(c.listen, c.token)

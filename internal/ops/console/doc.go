@@ -9,6 +9,6 @@
 //	no link of another site can set; without a configured token nothing can be changed at all
 //	a request that a browser sends for another site is refused (Origin, Sec-Fetch-Site)
 //	on a loopback address only requests for a loopback host are answered, so that a name that leads here from outside
-//	(DNS rebinding) reads nothing; on any other address parked events are read with the token only
+//	(DNS rebinding) reads nothing; on any other address parked events and replays are read with the token only
 //	answers are not cached, not framed, and run no script but the page's own
 package console

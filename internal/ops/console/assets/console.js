@@ -116,6 +116,58 @@ async function showParked () {
   }
 }
 
+async function showReplays () {
+  const { replays } = await call('replays')
+  const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.replay : undefined
+  $('replays').replaceChildren()
+  for (const p of replays.slice(0, 20)) {
+    const row = $('replays').insertRow()
+    cell(row, p.replay)
+    cell(row, p.state, p.state === 'running' ? 'warn' : p.state === 'done' ? 'good' : '')
+    cell(row, (p.topic === null ? 'a repair' : p.topic) + (p.to_topic === null ? '' : ' → ' + p.to_topic))
+    cell(row, p.key === null ? 'any' : p.key)
+    cell(row, number(p.events), 'n')
+    cell(row, number(p.queued), 'n')
+    cell(row, number(p.waiting), 'n')
+    cell(row, p.at)
+    const actions = document.createElement('span')
+    for (const verb of p.state === 'running' ? ['stop', 'resume'] : p.state === 'stopped' ? ['resume'] : []) {
+      const button = document.createElement('button')
+      button.type = 'button'
+      button.className = 'link'
+      button.dataset.replay = verb + p.replay
+      button.textContent = verb
+      button.setAttribute('aria-label', verb + ' replay ' + p.replay)
+      button.disabled = !token
+      button.addEventListener('click', () => attempt(() => turn(p.replay, verb)))
+      actions.append(button, ' ')
+    }
+    cell(row, actions)
+    for (const button of actions.children) if (button.dataset.replay === focused) button.focus()
+  }
+}
+
+async function turn (no, verb) {
+  await call('replays/' + no + '/' + verb, {})
+  say('replay-outcome', verb === 'stop' ? 'Replay ' + no + ' is stopped; what was handed over is still published.' : 'Replay ' + no + ' goes on.')
+  await showReplays()
+}
+
+async function replay () {
+  const wish = {}
+  for (const [name, value] of new FormData($('replay'))) if (value !== '') wish[name] = name === 'rate' ? Number(value) : value
+  const plan = await call('replays', { ...wish, dry_run: true })
+  const what = number(plan.events) + (plan.events === 1 ? ' event' : ' events')
+  if (!plan.events) {
+    say('replay-outcome', 'No delivered event that is still in the outbox matches.', 'warn')
+    return
+  }
+  if (!await ask('Publish ' + what + ' again? Consumers see them a second time.')) return
+  const made = await call('replays', wish)
+  say('replay-outcome', made.replay ? 'Replay ' + made.replay.replay + ' has begun.' : 'Nothing matches any more.')
+  await showReplays()
+}
+
 async function openEvent (id, seq) {
   const found = await call('parked/' + encodeURIComponent(id))
   const e = found.events.find((one) => one.seq === seq) || found.events[0]
@@ -159,7 +211,7 @@ async function unlock () {
 function mark () {
   $('unlock').textContent = token ? 'Lock' : 'Unlock changes'
   for (const id of ['retry', 'drop', 'retry-all', 'drop-all']) $(id).disabled = !token
-  for (const one of $('edit').elements) one.disabled = !token
+  for (const one of [...$('edit').elements, $('replay-count')]) one.disabled = !token
 }
 
 async function act (verb, body) {
@@ -197,6 +249,7 @@ async function refresh () {
     showStatus(await call('status'))
     showTopics(await call('topics'))
     await showParked()
+    await showReplays()
   })
 }
 
@@ -206,6 +259,7 @@ async function loop () {
 }
 
 $('filter').addEventListener('submit', (e) => { e.preventDefault(); attempt(showParked) })
+$('replay').addEventListener('submit', (e) => { e.preventDefault(); attempt(replay) })
 $('edit').addEventListener('submit', (e) => { e.preventDefault(); attempt(edit) })
 $('unlock').addEventListener('click', () => attempt(unlock))
 $('close').addEventListener('click', () => $('event').close())
