@@ -79,6 +79,12 @@ select format('%I.%I', n.nspname, c.relname)
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.oid <> $1::oid and c.relkind <> 'f' order by c.oid`
 
+// A trigger of the same name that belongs to another outbox would be overwritten.
+const foreignSQL = `
+select coalesce((select p.pronamespace::regnamespace::text from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
+                  where g.tgrelid = $1 and g.tgname = '` + triggerName + `'
+                    and p.pronamespace <> (select oid from pg_catalog.pg_namespace where nspname = $2)), '')`
+
 // ErrNoTable is found where the table is not there.
 var ErrNoTable = errors.New("there is no such table")
 
@@ -105,6 +111,13 @@ func Inspect(ctx context.Context, c *pgx.Conn, schema, table string) (*Source, e
 		return nil, fmt.Errorf("%s is no table: a statement trigger that sees the rows needs one", s.Name)
 	case persistence == "t":
 		return nil, fmt.Errorf("%s is a temporary table, which ends with its session", s.Name)
+	}
+	var foreign string
+	switch err = c.QueryRow(ctx, foreignSQL, s.OID, schema).Scan(&foreign); {
+	case err != nil:
+		return nil, fmt.Errorf("look at the triggers of %s: %w", s.Name, err)
+	case foreign != "":
+		return nil, fmt.Errorf("%s feeds another outbox already, by its trigger %s: that of schema %s", s.Name, triggerName, foreign)
 	}
 	rows, _ := c.Query(ctx, columnsSQL, s.OID)
 	s.Columns, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Column])

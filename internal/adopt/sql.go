@@ -74,7 +74,7 @@ func (p *Plan) function(holding int64) []string {
 // ownFunction gives it to the schema's owner, so that it is never a superuser's only because one ran the command.
 func (p *Plan) ownFunction(name string) string {
 	return fmt.Sprintf(`do $owner$ begin
-    execute format('alter function %%s owner to %%I', %s, (select relowner::regrole::name from pg_catalog.pg_class where oid = %s::regclass));
+    execute format('alter function %%s owner to %%I', %s, (select pg_get_userbyid(relowner) from pg_catalog.pg_class where oid = %s::regclass));
 end $owner$`, literal(name+"()"), literal(p.ours("events")))
 }
 

@@ -14,7 +14,7 @@ import (
 
 // A statement fires the triggers of the table that it names and of no other, so each partition has one.
 func TestInstall_PartitionedTable(t *testing.T) {
-	conn := newDatabase(t, `create table p (id bigint generated always as identity, k text, region text, body json) partition by list (region);
+	conn := newDatabase(t, `create table p (id bigserial, k text, region text, body json) partition by list (region);
 		create table p_eu partition of p for values in ('eu') partition by list (k);
 		create table p_eu_any partition of p_eu default; create table p_us partition of p for values in ('us')`)
 	fields := []string{"topic='t'", "key=k", "payload=body"}
@@ -148,7 +148,7 @@ func TestInstall_NeedsNoRightsOfTheWriter(t *testing.T) {
 	if err := migrate.GrantRelay(t.Context(), conn.Config().ConnString(), "outbox", role); err != nil {
 		t.Fatal(err)
 	}
-	_, err = writer.Exec(t.Context(), `create temporary table mine (like public.outboxevent);
+	_, err = writer.Exec(t.Context(), `create temporary table mine (id uuid, aggregatetype text, aggregateid text, type text, payload text, at timestamptz);
 		create trigger mine after insert on mine referencing new table as relay_rows for each statement execute function outbox."adopt public.outboxevent"()`)
 	refused(t, err, "42501", "function")
 }
@@ -164,7 +164,7 @@ func TestInstall_FunctionIsTheSchemaOwners(t *testing.T) {
 	exec(t, conn, `do $$ declare t record; begin for t in select oid::regclass as name from pg_class where relnamespace = 'outbox'::regnamespace and relkind in ('p', 'r')
 		loop execute format('alter table %s owner to %I', t.name, '`+role+`'); end loop; end $$; grant all on all sequences in schema outbox to `+name+`; grant all on all functions in schema outbox to `+name)
 	install(t, conn, "outboxevent", "", "debezium")
-	if got := text(t, conn, `select proowner::regrole::name::text from pg_proc where proname = 'adopt public.outboxevent'`); got != role {
+	if got := text(t, conn, `select pg_get_userbyid(proowner)::text from pg_proc where proname = 'adopt public.outboxevent'`); got != role {
 		t.Errorf("the function belongs to %s", got)
 	}
 	exec(t, conn, `insert into outboxevent (aggregatetype, aggregateid, type) values ('order', 'k', 'T')`)
@@ -232,6 +232,16 @@ func TestPlan_SQLAdopts(t *testing.T) {
 	a := found(t, conn, "outboxevent")
 	if differences, err := a.Differences(t.Context(), conn, p); err != nil || len(differences) > 0 || a.Unfinished() {
 		t.Errorf("%+v: %q, %v", a, differences, err)
+	}
+}
+
+// Another outbox in the same database must not take the table away unseen.
+func TestInspect_RefusesATableOfAnotherOutbox(t *testing.T) {
+	conn := newDatabase(t, debezium("text"))
+	migrate.ForTest(t, conn.Config().ConnString(), "other")
+	install(t, conn, "outboxevent", "", "debezium")
+	if _, err := plan(t.Context(), conn, "other", "outboxevent", "", "debezium"); err == nil || !strings.Contains(err.Error(), "that of schema outbox") {
+		t.Error(err)
 	}
 }
 
