@@ -23,8 +23,7 @@ const (
 // Progress of a backfill.
 type Progress struct {
 	Rows    int64 // copied so far, over all runs
-	Waiting int64 // events of newer rows that had waited and are in the outbox now
-	Over    bool
+	Waiting int64 // events of newer rows that had waited and that this run has moved to the outbox
 }
 
 // Check maps every row that is there and keeps nothing: the error is that of the first that gives no event. It returns
@@ -64,8 +63,16 @@ func (a *Adopter) Begin(ctx context.Context, p *Plan) error {
 // Backfill copies the rows that were there at Begin, then the events that waited, and then lets new rows give events
 // at once. It goes on where an earlier run was; several at once take turns. tell is called after each batch.
 func (a *Adopter) Backfill(ctx context.Context, p *Plan, no int64, tell func(Progress)) (done Progress, err error) {
-	if err := a.walk(ctx, p, no, &done, tell); err != nil {
-		return done, p.explain(err)
+	err = a.backfill(ctx, p, no, &done, tell)
+	if errors.Is(err, errOver) {
+		err = a.Conn.QueryRow(ctx, fmt.Sprintf("select backfilled from %s where adoption_no = $1", p.ours("adoptions")), no).Scan(&done.Rows)
+	}
+	return done, p.explain(err)
+}
+
+func (a *Adopter) backfill(ctx context.Context, p *Plan, no int64, done *Progress, tell func(Progress)) error {
+	if err := a.walk(ctx, p, no, done, tell); err != nil {
+		return err
 	}
 	for range drainRounds {
 		var n int64
@@ -75,19 +82,21 @@ func (a *Adopter) Backfill(ctx context.Context, p *Plan, no int64, tell func(Pro
 			return err
 		})
 		if err != nil {
-			return done, p.explain(err)
+			return err
 		}
 		done.Waiting += n
-		tell(done)
+		tell(*done)
 		if n < firstBatch {
 			break
 		}
 	}
-	return done, p.explain(a.switchOver(ctx, p, no, &done))
+	return a.switchOver(ctx, p, no, done)
 }
 
-// errOver says that another run has finished the backfill.
-var errOver = errors.New("the backfill is over: another relay adopt has finished it")
+var (
+	errOver  = errors.New("another relay adopt has finished the backfill")
+	errEnded = errors.New("relay unadopt has ended the adoption")
+)
 
 // stage is where a backfill is.
 type stage struct {
@@ -102,13 +111,15 @@ func (a *Adopter) step(ctx context.Context, p *Plan, no int64, do func(tx pgx.Tx
 
 func (p *Plan) take(ctx context.Context, tx pgx.Tx, no int64, do func(tx pgx.Tx, at stage) error) error {
 	var at stage
-	err := tx.QueryRow(ctx, fmt.Sprintf("select state, position from %s where adoption_no = $1 and state <> 'live' for update", p.ours("adoptions")), no).
+	err := tx.QueryRow(ctx, fmt.Sprintf("select state, position from %s where adoption_no = $1 for update", p.ours("adoptions")), no).
 		Scan(&at.state, &at.position)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return errOver
+		return errEnded
 	case err != nil:
 		return err
+	case at.state == "live":
+		return errOver
 	}
 	return do(tx, at)
 }
@@ -226,7 +237,6 @@ func (a *Adopter) switchOver(ctx context.Context, p *Plan, no int64, done *Progr
 	})
 	if err == nil {
 		done.Waiting += n
-		done.Over = true
 	}
 	return err
 }

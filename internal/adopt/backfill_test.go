@@ -33,7 +33,7 @@ type seam struct {
 	// begun says that the table is adopted: from then on writers choose positions among those of the old rows, as an
 	// application does that draws numbers in advance, and delete what they have just inserted.
 	begun atomic.Bool
-	stop  chan struct{}
+	stop  context.CancelFunc
 	done  sync.WaitGroup
 	// insertedAfter counts transactions that committed after begun.
 	insertedAfter atomic.Int64
@@ -82,17 +82,13 @@ func (s *seam) write(ctx context.Context, conn *pgx.Conn, r *rand.Rand) error {
 var errAside = errors.New("the application has thought better of it")
 
 func (s *seam) writers(n int) {
-	s.stop = make(chan struct{})
+	writing, stop := context.WithCancel(s.t.Context())
+	s.stop = stop
 	for i := range n {
 		conn := another(s.t, s.conn)
 		r := rand.New(rand.NewPCG(uint64(i), 7)) //nolint:gosec // not a secret
 		s.done.Go(func() {
-			for {
-				select {
-				case <-s.stop:
-					return
-				default:
-				}
+			for writing.Err() == nil {
 				if err := s.write(s.t.Context(), conn, r); err != nil {
 					s.t.Error(err)
 					return
@@ -131,15 +127,17 @@ func TestBackfill_SeamUnderWritersAndKills(t *testing.T) {
 			})
 		}
 		_, err := a.Backfill(t.Context(), p, found(t, conn, "log").No, func(Progress) {
-			if calls++; calls > round%4 && round < 24 && round%2 == 0 {
-				state = text(t, conn, `select state from outbox.adoptions`)
+			calls++
+			now := text(t, conn, `select state from outbox.adoptions`)
+			if calls > round%4 && round < 24 && round%2 == 0 || now == "draining" && killed[now] < 4 {
+				state = now
 				exec(t, conn, `select pg_terminate_backend($1)`, int32(a.Conn.PgConn().PID()))
 			}
 		})
 		if err == nil {
 			break
 		}
-		if state == "" && round%2 == 0 {
+		if state == "" && (round%2 == 0 || round > 24) {
 			t.Fatal(err)
 		}
 		killed[state]++
@@ -157,10 +155,7 @@ func TestBackfill_SeamUnderWritersAndKills(t *testing.T) {
 }
 
 func (s *seam) end() {
-	if s.stop != nil {
-		close(s.stop)
-		s.stop = nil
-	}
+	s.stop()
 	s.done.Wait()
 }
 
@@ -215,7 +210,7 @@ func TestBackfill_TwiceAtOnce(t *testing.T) {
 	for range 2 {
 		a := adopter(t, conn)
 		both.Go(func() {
-			if _, err := a.Backfill(t.Context(), p, no, func(Progress) {}); err != nil && !errors.Is(err, errOver) {
+			if _, err := a.Backfill(t.Context(), p, no, func(Progress) {}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -258,7 +253,7 @@ func TestInstall_WaitsForWriters(t *testing.T) {
 
 func TestBackfill_KeysOfAllTypesAndOrders(t *testing.T) {
 	conn := newDatabase(t, ``)
-	for _, table := range []string{
+	for i, table := range []string{
 		`at timestamptz not null, k char(8), part date, primary key (k, part)`,
 		`at numeric not null, k uuid, primary key (k)`,
 		`at text not null collate "C", k varchar(10), part timestamp, primary key (part, k)`,
@@ -268,16 +263,17 @@ func TestBackfill_KeysOfAllTypesAndOrders(t *testing.T) {
 			"date": `'2030-01-01'::date + n / 7`}
 		kind := strings.Fields(table)[1]
 		key := map[string]string{"char(8)": `chr(97 + n % 7)`, "uuid": `md5(n::text)::uuid`, "varchar(10)": `'x' || n % 7`, "smallint": `n % 7`}[strings.TrimSuffix(strings.Split(strings.Split(table, ", ")[1], " ")[1], ",")]
-		exec(t, conn, `drop table if exists m; truncate outbox.events; create table m (`+table+`, doc text)`)
+		name := fmt.Sprint("m", i)
+		exec(t, conn, `truncate outbox.events; create table `+name+` (`+table+`, doc text)`)
 		partColumn, part := "", ""
 		if strings.Contains(table, "part ") {
 			partColumn, part = ", part", `, '2030-01-01'::date + n / 7`
 		}
 		insert := func(from, to int, doc string) {
-			exec(t, conn, fmt.Sprintf(`insert into m (at, k%s, doc) select %s, %s%s, '%s' from generate_series(%d, %d) n order by random()`, partColumn, columns[kind], key, part, doc, from, to))
+			exec(t, conn, fmt.Sprintf(`insert into `+name+` (at, k%s, doc) select %s, %s%s, '%s' from generate_series(%d, %d) n order by random()`, partColumn, columns[kind], key, part, doc, from, to))
 		}
 		insert(1, 2000, "old")
-		p := planned(t, conn, "m", "at", "topic='t'", "key={at}/{k}", "payload=doc")
+		p := planned(t, conn, name, "at", "topic='t'", "key={at}/{k}", "payload=doc")
 		if err := p.CanBackfill(); err != nil {
 			t.Fatal(err)
 		}
@@ -287,7 +283,7 @@ func TestBackfill_KeysOfAllTypesAndOrders(t *testing.T) {
 		}
 		exec(t, conn, `set timezone = 'Asia/Tokyo'; set datestyle = 'SQL, DMY'`)
 		insert(2001, 2300, "new") // some among the old, by any time zone
-		if _, err := a.Backfill(t.Context(), p, found(t, conn, "m").No, func(Progress) {}); err != nil {
+		if _, err := a.Backfill(t.Context(), p, found(t, conn, "public."+name).No, func(Progress) {}); err != nil {
 			t.Fatal(err)
 		}
 		got := text(t, conn, `select concat_ws(' ', count(*), count(distinct key), (select count(*) from outbox.events a, outbox.events b
@@ -296,11 +292,11 @@ func TestBackfill_KeysOfAllTypesAndOrders(t *testing.T) {
 		if got != "2300 2300 0 1999" {
 			t.Errorf("%s: %s", table, got)
 		}
-		want := text(t, conn, `select md5(string_agg(at::text, ',' order by at)) from m where doc = 'old'`)
+		want := text(t, conn, `select md5(string_agg(at::text, ',' order by at)) from `+name+` where doc = 'old'`)
 		if got := text(t, conn, `select md5(string_agg(split_part(key, '/', 1), ',' order by seq)) from outbox.events where payload_bytes = 'old'`); kind != "timestamptz" && kind != "date" && got != want {
 			t.Errorf("%s: out of order", table)
 		}
-		if _, err := a.Remove(t.Context(), "outbox", found(t, conn, "m"), false); err != nil {
+		if _, err := a.Remove(t.Context(), "outbox", found(t, conn, "public."+name), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -359,7 +355,7 @@ func TestCanBackfill_SaysWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, err := a.Backfill(t.Context(), p, found(t, conn, "nest_outbox.messages").No, func(Progress) {})
-	if err != nil || !done.Over || done.Rows != 3 {
+	if err != nil || done.Rows != 3 {
 		t.Errorf("%+v, %v", done, err)
 	}
 	if got := text(t, conn, `select concat_ws(' ', key, headers, extract(epoch from deliver_at)::bigint) from outbox.events where key = 'a'`); got != `a {"a": "b"} 1893456000` {
