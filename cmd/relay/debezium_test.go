@@ -234,7 +234,7 @@ func differsFromDebezium(t *testing.T, s *debeziumSite) {
 		key          any
 		theirs, ours string
 	}{
-		{"nokey", nil, nil, "key \"Struct{id=", "key \"\" nil true, value \"{ \\\"a\\\":1 }\""},
+		{"nokey", nil, nil, `key "" nil true`, `key "" nil true`}, // this one is the same, but for the partition
 		{"quoted", map[string]string{"value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schemas.enable": "false"}, "k",
 			`value "\"{ \\\"a\\\":1 }\""`, `value "{ \"a\":1 }"`},
 		{"expanded", map[string]string{"value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schemas.enable": "false",
