@@ -42,7 +42,7 @@ func Find(ctx context.Context, c *pgx.Conn, schema, table string) (*Adoption, er
 	})
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return nil, nil //nolint:nilnil // none is an answer
+		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("look for the adoption of %s: %w", table, err)
 	}

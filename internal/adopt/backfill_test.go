@@ -86,7 +86,7 @@ func (s *seam) writers(n int) {
 	s.stop = stop
 	for i := range n {
 		conn := another(s.t, s.conn)
-		r := rand.New(rand.NewPCG(uint64(i), 7)) //nolint:gosec // not a secret
+		r := rand.New(rand.NewPCG(uint64(i), 7))
 		s.done.Go(func() {
 			for writing.Err() == nil {
 				if err := s.write(s.t.Context(), conn, r); err != nil {
@@ -122,7 +122,7 @@ func TestBackfill_SeamUnderWritersAndKills(t *testing.T) {
 		calls := 0
 		var state string
 		if round < 24 && round%2 == 1 { // in the middle of a statement, too
-			time.AfterFunc(time.Duration(rand.IntN(40))*time.Millisecond, func() { //nolint:gosec // not a secret
+			time.AfterFunc(time.Duration(rand.IntN(40))*time.Millisecond, func() {
 				clean(t, killer, fmt.Sprintf(`select pg_terminate_backend(%d)`, a.Conn.PgConn().PID()))
 			})
 		}
