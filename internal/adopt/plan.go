@@ -38,14 +38,8 @@ func NewPlan(schema string, s *Source, m Map, orderBy string) (*Plan, error) {
 	} else if err := orderable(s, p.OrderBy); err != nil {
 		faults = append(faults, err)
 	}
-	headers := false
 	for _, field := range fields {
-		if field == "headers" {
-			headers = m["headers"] != "" || len(m.headerNames()) > 0
-			if !headers {
-				continue
-			}
-		} else if m[field] == "" {
+		if m[field] == "" && (field != "headers" || len(m.headerNames()) == 0) {
 			continue
 		}
 		if err := p.add(field, m[field]); err != nil {

@@ -18,7 +18,7 @@ func TestInstall_PartitionedTable(t *testing.T) {
 		create table p_eu partition of p for values in ('eu') partition by list (k);
 		create table p_eu_any partition of p_eu default; create table p_us partition of p for values in ('us')`)
 	fields := []string{"topic='t'", "key=k", "payload=body"}
-	p := install(t, conn, "p", "", fields...)
+	install(t, conn, "p", "", fields...)
 	exec(t, conn, `insert into p (k, region) values ('1', 'eu'), ('2', 'us'), ('3', 'eu')`)
 	exec(t, conn, `insert into p_eu (k, region) values ('4', 'eu')`)
 	exec(t, conn, `insert into p_eu_any (k, region) values ('5', 'eu')`)
@@ -56,7 +56,7 @@ func TestInstall_PartitionedTable(t *testing.T) {
 		!strings.HasPrefix(got[1], "has its trigger disabled on p_us") || !strings.HasSuffix(got[1], "true") {
 		t.Errorf("faults %q", got)
 	}
-	p = planned(t, conn, "p", "", fields...)
+	p := planned(t, conn, "p", "", fields...)
 	repaired, err := adopter(t, conn).Repair(t.Context(), p)
 	if err != nil || !slices.Equal(repaired, []string{"public.p_us", "public.p_asia"}) {
 		t.Errorf("repaired %v, %v", repaired, err)
