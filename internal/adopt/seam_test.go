@@ -220,4 +220,3 @@ func TestBackfill_TwiceAtOnce(t *testing.T) {
 	both.Wait()
 	(&seam{t: t, conn: conn}).check(1)
 }
-
