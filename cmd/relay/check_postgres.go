@@ -40,6 +40,7 @@ func (c *checkup) checkPostgres(ctx context.Context, cfg *config.Config) []strin
 		return nil
 	}
 	c.checkCursor(ctx, conn, cfg.Outbox.Name)
+	c.checkAdopted(ctx, conn, cfg.Outbox.Schema)
 	c.checkWake(ctx, conn, cfg.Outbox.Wake)
 	c.checkClock(ctx, conn)
 	rows, err := conn.Query(ctx, `

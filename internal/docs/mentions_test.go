@@ -13,7 +13,7 @@ import (
 
 // notYet are commands that pages may name before they are there, where they say so: in a paragraph or under a heading
 // with "not yet" in it.
-var notYet = []string{"adopt", "schema", "unadopt"}
+var notYet = []string{"schema"}
 
 // verb is a command of the relay as its --help shows it.
 type verb struct {
@@ -155,13 +155,13 @@ func TestWrongMentions_AreFound(t *testing.T) {
 		"migrate": {flags: []string{"--config"}, subs: map[string]*verb{"up": {flags: []string{"--grant-writer", "--config"}}}},
 	}}
 	p := parse("x.md", "`relay run` `relay migrate up --grant-writer shop` `relay COMMAND` `relay.toml` `--config`\n"+
-		"`relay rn`\n`relay migrate down`\n`relay run --fast`\n`--gone`\n`relay adopt`\n\nNot yet: `relay adopt`\n```sh\nrelay migrate sideways\n```\n")
+		"`relay rn`\n`relay migrate down`\n`relay run --fast`\n`--gone`\n`relay schema`\n\nNot yet: `relay schema`\n```sh\nrelay migrate sideways\n```\n")
 	var got []string
 	for _, fault := range wrongMentions(p, relay) {
 		got = append(got, strings.TrimPrefix(fault, "x.md:"))
 	}
 	want := []string{"10: relay migrate has no command sideways", "2: relay has no command rn", "3: relay migrate has no command down",
-		"4: relay run has no flag --fast", "5: no command of relay has a flag --gone", "6: relay has no command adopt"}
+		"4: relay run has no flag --fast", "5: no command of relay has a flag --gone", "6: relay has no command schema"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
 	}

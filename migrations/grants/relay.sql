@@ -12,4 +12,8 @@ grant select, insert on :"schema".operations to :"role";
 grant select on :"schema".ring to :"role";
 grant select, insert, update on :"schema".replays to :"role";
 grant select, delete on :"schema".inbox to :"role";
-grant execute on all functions in schema :"schema" to :"role";
+grant select on :"schema".adoptions to :"role";
+grant execute on function
+    :"schema".parked_retry, :"schema".parked_retry_where, :"schema".parked_drop, :"schema".parked_drop_where, :"schema".parked_edit,
+    :"schema".parked_operation, :"schema".parked_check_selection, :"schema".parked_refuse, :"schema".parked_part,
+    :"schema".ring_slot, :"schema".ring_fit, :"schema".operations_prune to :"role";

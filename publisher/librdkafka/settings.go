@@ -21,7 +21,7 @@ const (
 	// batch. Topics with a smaller limit get a window of their own (lane.go).
 	defaultBatchSize = 500_000
 	// linger is how long a record waits for company while more are coming. Flush ends the wait, so it costs no latency,
-	// and in a backlog the requests are large (docs/decisions/0005-linger.md).
+	// and in a backlog the requests are large (docs/decisions/0006-linger.md).
 	linger = 20 * time.Millisecond
 	// eventBuffer is the events that wait for the reader; the binding's default of a million takes 24 MB.
 	eventBuffer = 1024

@@ -1,0 +1,139 @@
+package adopt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Adoption is a table that is adopted, as the outbox has it on record.
+type Adoption struct {
+	No         int64     `json:"-"`
+	Table      string    `json:"table"`
+	Map        Map       `json:"map"`
+	OrderBy    *string   `json:"order_by"` // null: the order in which rows come
+	State      string    `json:"state"`    // backfilling, draining, live
+	Backfilled *int64    `json:"backfilled"`
+	At         time.Time `json:"at"`
+
+	function string
+	oid      uint32 // of the table; of none when that was dropped
+}
+
+// Unfinished says that older rows, or events that waited for them, are still to be copied.
+func (a *Adoption) Unfinished() bool { return a.State != "live" }
+
+// Find looks for the adoption of a table, by its name now or by its name when it was adopted. nil: there is none.
+func Find(ctx context.Context, c *pgx.Conn, schema, table string) (*Adoption, error) {
+	rows, _ := c.Query(ctx, fmt.Sprintf(`select adoption_no, source_name, map::text, order_by, state, backfilled, at, function, source::oid
+		  from %s where source = to_regclass($1) or source_name = $1 order by source = to_regclass($1) desc nulls last limit 1`,
+		pgx.Identifier{schema, "adoptions"}.Sanitize()), table)
+	a, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (a Adoption, err error) {
+		var text string
+		if err = row.Scan(&a.No, &a.Table, &text, &a.OrderBy, &a.State, &a.Backfilled, &a.At, &a.function, &a.oid); err == nil {
+			err = json.Unmarshal([]byte(text), &a.Map)
+		}
+		return a, err
+	})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look for the adoption of %s: %w", table, err)
+	}
+	return &a, nil
+}
+
+// Differences says, a line each, how the plan differs from what is installed, the trigger function's text included. It
+// makes the plan keep the function's name.
+func (a *Adoption) Differences(ctx context.Context, c *pgx.Conn, p *Plan) ([]string, error) {
+	p.Function = a.function
+	lines := a.Map.Differences(p.Map)
+	order := func(name string) string {
+		if name == "" {
+			return "arrival"
+		}
+		return name
+	}
+	installed := ""
+	if a.OrderBy != nil {
+		installed = *a.OrderBy
+	}
+	if installed != p.OrderBy {
+		lines = append(lines, fmt.Sprintf("order: by %s, not by %s", order(installed), order(p.OrderBy)))
+	}
+	var body *string
+	err := c.QueryRow(ctx, `select (select prosrc from pg_catalog.pg_proc where oid = to_regprocedure($1))`,
+		pgx.Identifier{p.Schema, a.function}.Sanitize()+"()").Scan(&body)
+	if err != nil {
+		return nil, fmt.Errorf("look at the trigger function: %w", err)
+	}
+	holding := int64(0)
+	if a.Unfinished() {
+		holding = a.No
+	}
+	switch {
+	case body == nil:
+		lines = append(lines, "the trigger function is not there")
+	case len(lines) == 0 && *body != p.body(holding):
+		lines = append(lines, "the trigger function is another than this relay makes for the table as it is now")
+	}
+	return lines, nil
+}
+
+// Fault is something about an adopted table that lets rows pass by, or will.
+type Fault struct {
+	Table   string
+	Problem string
+	Loses   bool // rows that are inserted now become no events
+	Cure    string
+}
+
+// Adopted lists the adopted tables, and what is wrong with them. It needs no more than the relay's rights.
+func Adopted(ctx context.Context, c *pgx.Conn, schema string) (tables []string, faults []Fault, err error) {
+	rows, _ := c.Query(ctx, fmt.Sprintf(`
+with a as (
+    select a.*, c.oid as there, to_regprocedure(format('%%I.%%I()', $1::text, a.function))::oid as trigger_function
+      from %s a left join pg_catalog.pg_class c on c.oid = a.source::oid)
+select a.source_name, a.state, a.there is not null, clock_timestamp() - a.touched_at > '1 minute',
+       array(select t.oid::regclass::text from pg_catalog.pg_class t
+              where t.oid = any (array[a.there] || array(select relid from pg_catalog.pg_partition_tree(a.there::regclass))) and t.relkind <> 'f'
+                and not exists (select from pg_catalog.pg_trigger g where g.tgrelid = t.oid and g.tgfoid = a.trigger_function) order by 1),
+       array(select g.tgrelid::regclass::text from pg_catalog.pg_trigger g where g.tgfoid = a.trigger_function and g.tgenabled not in ('O', 'A') order by 1),
+       a.there = any (array(select g.tgrelid from pg_catalog.pg_trigger g where g.tgfoid = a.trigger_function))
+  from a order by a.source_name`, pgx.Identifier{schema, "adoptions"}.Sanitize()), schema)
+	var name, state string
+	var there, idle bool
+	var bare, disabled []string
+	var main *bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &state, &there, &idle, &bare, &disabled, &main}, func() error {
+		tables = append(tables, name)
+		again := "relay adopt " + name + " with its --map makes the triggers that are missing; rows that came meanwhile are not copied"
+		switch {
+		case !there:
+			faults = append(faults, Fault{Table: name, Problem: "is gone", Cure: "relay unadopt " + name})
+			return nil
+		case len(bare) > 0:
+			faults = append(faults, Fault{Table: name, Loses: main == nil || !*main, Cure: again,
+				Problem: "has no trigger on " + strings.Join(bare, ", ") + ": what is inserted there by that name becomes no event"})
+		}
+		if len(disabled) > 0 {
+			faults = append(faults, Fault{Table: name, Loses: true, Cure: again,
+				Problem: "has its trigger disabled on " + strings.Join(disabled, ", ") + ": what is inserted becomes no event"})
+		}
+		if state != "live" && idle {
+			faults = append(faults, Fault{Table: name, Problem: "waits for its backfill, which nobody goes on with: events of new rows wait too",
+				Cure: "relay adopt " + name + " with its --map and --backfill goes on"})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("look at adopted tables: %w", err)
+	}
+	return tables, faults, nil
+}
