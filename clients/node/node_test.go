@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func installed(t *testing.T) bool {
 
 func npm(t *testing.T, command string, env ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "npm", command)
+	cmd := exec.CommandContext(t.Context(), "npm", strings.Fields(command)...)
 	// Prisma's generator asks for an engine that it does not use, and would fetch it.
 	cmd.Env = append(os.Environ(), append(env, "PRISMA_SCHEMA_ENGINE_BINARY=/bin/true", "CHECKPOINT_DISABLE=1", "NO_COLOR=1")...)
 	// npm starts programs of its own: a test that is cut short ends them too.

@@ -79,7 +79,7 @@ relay migrate up, relay check  and  relay run  on servers of your own.`,
 	root.AddCommand(
 		newDevCommand(g), newRunCommand(g), newMigrateCommand(g), newInsertCommand(g), newTailCommand(g),
 		newCheckCommand(g), newStatusCommand(g), newConfigCommand(g), newVersionCommand(g), newCompletionCommand(g),
-		newParkedCommand(g), newAuditCommand(g), newReplayCommand(g), newRebaseCommand(g),
+		newParkedCommand(g), newAuditCommand(g), newReplayCommand(g), newRebaseCommand(g), newSchemaCommand(g),
 	)
 	return root
 }

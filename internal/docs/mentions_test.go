@@ -13,7 +13,7 @@ import (
 
 // notYet are commands that pages may name before they are there, where they say so: in a paragraph or under a heading
 // with "not yet" in it.
-var notYet = []string{"adopt", "schema", "unadopt"}
+var notYet = []string{"adopt", "unadopt"}
 
 // verb is a command of the relay as its --help shows it.
 type verb struct {
