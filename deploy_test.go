@@ -4,8 +4,10 @@ package relay_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,15 +42,25 @@ type composition struct {
 	Volumes  map[string]any
 }
 
-func readComposition(t *testing.T) composition {
+// readComposition reads the repository's file, and others on top of it as `docker compose -f` would: ours add services and
+// change none.
+func readComposition(t *testing.T, more ...string) composition {
 	t.Helper()
-	text, err := os.ReadFile("docker-compose.yml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var c composition
-	if err := yaml.Unmarshal(text, &c); err != nil {
-		t.Fatal(err)
+	for _, file := range append([]string{"docker-compose.yml"}, more...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := maps.Clone(c.Services)
+		if err := yaml.Unmarshal(text, &c); err != nil {
+			t.Fatal(err)
+		}
+		for name := range before {
+			if !reflect.DeepEqual(before[name], c.Services[name]) {
+				t.Errorf("%s changes the service %s", file, name)
+			}
+		}
 	}
 	return c
 }
@@ -77,9 +89,19 @@ func TestCompose_StartsInAnOrderThatWorks(t *testing.T) {
 			t.Errorf("%s waits for %v, want %v", name, got, needs)
 		}
 	}
+	checkConditions(t, c)
+}
+
+// checkConditions looks whether what services wait for can come about.
+func checkConditions(t *testing.T, c composition) {
+	t.Helper()
+	const healthy, done = "service_healthy", "service_completed_successfully"
 	for name, s := range c.Services {
 		for other, need := range s.DependsOn {
-			needed := c.Services[other]
+			needed, ok := c.Services[other]
+			if !ok {
+				t.Errorf("%s waits for %s, which is not there", name, other)
+			}
 			probed := needed.HealthCheck != nil && len(needed.HealthCheck.Test) > 1 && needed.HealthCheck.Retries > 0
 			if need.Condition == healthy && !probed {
 				t.Errorf("%s waits until %s is healthy, and nobody asks %s", name, other, other)
@@ -135,6 +157,15 @@ func TestCompose_KeepsDataAndKeepsToThisMachine(t *testing.T) {
 			t.Errorf("volume %s is not declared", name)
 		}
 	}
+	checkSources(t, c)
+	if got := c.Services["kafka"].Environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]; got != "false" {
+		t.Errorf("a mistyped topic comes into being: %q", got)
+	}
+}
+
+// checkSources looks where services come from and who can reach them.
+func checkSources(t *testing.T, c composition) {
+	t.Helper()
 	for name, s := range c.Services {
 		for _, port := range s.Ports {
 			if !strings.HasPrefix(port, "127.0.0.1:") {
@@ -148,8 +179,52 @@ func TestCompose_KeepsDataAndKeepsToThisMachine(t *testing.T) {
 			t.Errorf("%s: image %s changes under our feet", name, s.Image)
 		}
 	}
-	if got := c.Services["kafka"].Environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]; got != "false" {
-		t.Errorf("a mistyped topic comes into being: %q", got)
+}
+
+// examples/nestjs-orders has a file that goes on top of ours.
+func TestExampleCompose_FitsOnTopOfOurs(t *testing.T) {
+	const example = "examples/nestjs-orders"
+	c := readComposition(t, example+"/docker-compose.yml")
+	checkConditions(t, c)
+	checkSources(t, c)
+
+	built := c.Services["migrate"].Image
+	for _, name := range []string{"billing-migrate", "billing-relay"} {
+		s := c.Services[name]
+		if s.Image == "" || s.Image != built {
+			t.Errorf("%s runs %q, and what is built is called %q", name, s.Image, built)
+		}
+		var env []string
+		for variable, value := range s.Environment {
+			env = append(env, variable+"="+value)
+		}
+		cfg, err := config.Load("", env)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if !slices.Equal(cfg.Kafka.Brokers, []string{"kafka:19092"}) || !strings.Contains(s.Environment["RELAY_POSTGRES_URL"], "@billing-database:5432/billing") {
+			t.Errorf("%s: %v", name, s.Environment)
+		}
+	}
+	if got := c.Services["billing-migrate"].Command; !slices.Equal(got, []string{"migrate", "up"}) {
+		t.Errorf("billing-migrate runs %v", got)
+	}
+	// The topics that the two services use are made by somebody.
+	for service, topic := range map[string]string{"topics": "orders", "dead-letters": "orders.billing.dlq"} {
+		if !regexp.MustCompile(`(^|[^\w.-])` + regexp.QuoteMeta(topic) + `($|[^\w.-])`).MatchString(strings.Join(c.Services[service].Command, " ")) {
+			t.Errorf("%s does not make the topic %s: %v", service, topic, c.Services[service].Command)
+		}
+	}
+	for name, database := range map[string]string{"orders": "@postgres:5432/app", "billing": "@billing-database:5432/billing"} {
+		s := c.Services[name]
+		if !strings.Contains(s.Environment["DATABASE_URL"], database) {
+			t.Errorf("%s: %v, want a URL with %s", name, s.Environment, database)
+		}
+		if !slices.Equal(s.Volumes, []string{"./" + example + ":/app:ro"}) || !slices.Equal(s.Command, []string{"node", "dist/" + name + "/main.js"}) {
+			t.Errorf("%s runs %v in %v", name, s.Command, s.Volumes)
+		}
+		if _, err := os.Stat(filepath.Join(example, "src", name, "main.ts")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -2,5 +2,7 @@
 // no Go code here beside them.
 //
 // `go test ./clients/node` installs the packages' dependencies into node_modules if they are not there, builds the
-// packages and runs `npm test` with DATABASE_URL. With -short it does nothing.
+// packages and runs their tests with DATABASE_URL, WRITER_URL (a role that may insert events and nothing else) and
+// KAFKA_BROKERS (a stand-in); -run TestPackages/core runs those of one. TestSchema tries `relay schema` with the tools that
+// it is for. With -short nothing of that runs.
 package node

@@ -2,15 +2,18 @@ package node
 
 import (
 	"context"
+	neturl "net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outboxrelay/relay/internal/devenv/fake"
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
 	"github.com/outboxrelay/relay/internal/migrate"
 )
@@ -25,14 +28,38 @@ func TestPackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background())
 	if _, err := conn.Exec(t.Context(), "create table business (name text primary key)"); err != nil {
 		t.Fatal(err)
 	}
 	if !installed(t) {
 		npm(t, "ci")
 	}
-	npm(t, "test", "DATABASE_URL="+url)
+	const role = "writer of packages"
+	if _, err := conn.Exec(t.Context(), `create role "`+role+`" login`); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // before the database goes, and after the test's context
+		if _, err := conn.Exec(context.Background(), `drop owned by "`+role+`"; drop role "`+role+`"`); err != nil {
+			t.Error(err)
+		}
+		conn.Close(context.Background())
+	})
+	if err := migrate.GrantWriter(t.Context(), url, "outbox", role); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := neturl.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer.User = neturl.User(role)
+	broker := fake.ForTest(t, map[string]int32{"orders": 2})
+	npm(t, "run build")
+	for _, name := range []string{"core", "nestjs"} {
+		t.Run(name, func(t *testing.T) {
+			npm(t, "run test --workspace @outboxrelay/"+name,
+				"DATABASE_URL="+url, "WRITER_URL="+writer.String(), "KAFKA_BROKERS="+strings.Join(broker.Brokers(), ","))
+		})
+	}
 }
 
 // installed tells whether node_modules is what the lock file says: npm writes its own record there last.
@@ -51,7 +78,7 @@ func installed(t *testing.T) bool {
 
 func npm(t *testing.T, command string, env ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "npm", command)
+	cmd := exec.CommandContext(t.Context(), "npm", strings.Fields(command)...)
 	// Prisma's generator asks for an engine that it does not use, and would fetch it.
 	cmd.Env = append(os.Environ(), append(env, "PRISMA_SCHEMA_ENGINE_BINARY=/bin/true", "CHECKPOINT_DISABLE=1", "NO_COLOR=1")...)
 	// npm starts programs of its own: a test that is cut short ends them too.

@@ -80,7 +80,7 @@ relay migrate up, relay check  and  relay run  on servers of your own.`,
 		newDevCommand(g), newRunCommand(g), newMigrateCommand(g), newInsertCommand(g), newTailCommand(g),
 		newCheckCommand(g), newStatusCommand(g), newConfigCommand(g), newVersionCommand(g), newCompletionCommand(g),
 		newParkedCommand(g), newAuditCommand(g), newReplayCommand(g), newRebaseCommand(g),
-		newAdoptCommand(g), newUnadoptCommand(g),
+		newAdoptCommand(g), newUnadoptCommand(g), newSchemaCommand(g),
 	)
 	return root
 }

@@ -20,5 +20,7 @@
 // The pages are also read: links and files that are not there, commands and flags that relay does not have, and keys,
 // variables and tables that do not exist fail the test.
 //
+// The TypeScript of docs/node and docs/nestjs is compiled and run by the tests of the packages (clients/node).
+//
 // With -short only what needs PostgreSQL runs: sql, toml, json, yaml, links and names.
 package docs

@@ -65,6 +65,8 @@ func brokenLinks(p page, pages []page) (faults []string) {
 	return faults
 }
 
+var heading = regexp.MustCompile(`^#{1,6} +(.*?) *#*$`)
+
 // anchors are the names of a page's headings, as GitHub makes them.
 func (p page) anchors() map[string]bool {
 	names := map[string]bool{}

@@ -11,10 +11,6 @@ import (
 	"testing"
 )
 
-// notYet are commands that pages may name before they are there, where they say so: in a paragraph or under a heading
-// with "not yet" in it.
-var notYet = []string{"schema"}
-
 // verb is a command of the relay as its --help shows it.
 type verb struct {
 	flags []string
@@ -89,11 +85,6 @@ func TestPages_NameCommandsThatExist(t *testing.T) {
 	if len(relay.subs) < 10 || !slices.Contains(relay.subs["migrate"].subs["up"].flags, "--grant-writer") {
 		t.Fatalf("--help could not be read: %+v", relay)
 	}
-	for _, name := range notYet {
-		if relay.subs[name] != nil {
-			t.Errorf("relay %s is there now: take it out of notYet, and README.md's table", name)
-		}
-	}
 	for _, p := range all(t) {
 		if strings.HasPrefix(p.path, "docs/decisions/") || p.path == "CHANGELOG.md" {
 			continue // they speak of other times
@@ -128,9 +119,6 @@ func wrongMentions(p page, relay *verb) (faults []string) {
 			why := ""
 			switch {
 			case len(words) > 1 && words[0] == "relay":
-				if slices.Contains(notYet, words[1]) && p.saysNotYet(n) {
-					continue
-				}
 				why = relay.wrong(words)
 			case len(words) > 0 && longFlag.MatchString(words[0]) && strings.HasPrefix(words[0], "--"):
 				if name, _, _ := strings.Cut(words[0], "="); !relay.anyFlag(name) {
@@ -145,23 +133,19 @@ func wrongMentions(p page, relay *verb) (faults []string) {
 	return faults
 }
 
-func (p page) saysNotYet(line int) bool {
-	return strings.Contains(strings.ToLower(p.paragraph(line)+" "+p.section(line)), "not yet")
-}
-
 func TestWrongMentions_AreFound(t *testing.T) {
 	relay := &verb{flags: []string{"--config"}, subs: map[string]*verb{
 		"run":     {flags: []string{"--config"}},
 		"migrate": {flags: []string{"--config"}, subs: map[string]*verb{"up": {flags: []string{"--grant-writer", "--config"}}}},
 	}}
 	p := parse("x.md", "`relay run` `relay migrate up --grant-writer shop` `relay COMMAND` `relay.toml` `--config`\n"+
-		"`relay rn`\n`relay migrate down`\n`relay run --fast`\n`--gone`\n`relay schema`\n\nNot yet: `relay schema`\n```sh\nrelay migrate sideways\n```\n")
+		"`relay rn`\n`relay migrate down`\n`relay run --fast`\n`--gone`\n`relay scheme`\n```sh\nrelay migrate sideways\n```\n")
 	var got []string
 	for _, fault := range wrongMentions(p, relay) {
 		got = append(got, strings.TrimPrefix(fault, "x.md:"))
 	}
-	want := []string{"10: relay migrate has no command sideways", "2: relay has no command rn", "3: relay migrate has no command down",
-		"4: relay run has no flag --fast", "5: no command of relay has a flag --gone", "6: relay has no command schema"}
+	want := []string{"8: relay migrate has no command sideways", "2: relay has no command rn", "3: relay migrate has no command down",
+		"4: relay run has no flag --fast", "5: no command of relay has a flag --gone", "6: relay has no command scheme"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
 	}

@@ -90,37 +90,12 @@ func read(t *testing.T, patterns ...string) []page {
 }
 
 // played are the pages whose blocks run; all are also those that are only read.
-func played(t *testing.T) []page { return read(t, "README.md", "docs/*.md", "docs/operations/*.md") }
-func all(t *testing.T) []page    { return read(t, "*.md", "docs/*.md", "docs/*/*.md") }
+func played(t *testing.T) []page {
+	return read(t, "README.md", "docs/*.md", "docs/operations/*.md", "docs/node/migrations.md")
+}
+func all(t *testing.T) []page { return read(t, "*.md", "docs/*.md", "docs/*/*.md") }
 
 func (p page) folder() string { return path.Dir(p.path) }
-
-// paragraph is the text around a line, up to the next empty line; a row of a table stands for itself.
-func (p page) paragraph(line int) string {
-	if strings.HasPrefix(p.prose[line], "|") {
-		return p.prose[line]
-	}
-	first, last := line, line
-	for first > 0 && p.prose[first-1] != "" {
-		first--
-	}
-	for last+1 < len(p.prose) && p.prose[last+1] != "" {
-		last++
-	}
-	return strings.Join(p.prose[first:last+1], " ")
-}
-
-var heading = regexp.MustCompile(`^#{1,6} +(.*?) *#*$`)
-
-// section is the heading that a line stands under.
-func (p page) section(line int) string {
-	for ; line >= 0; line-- {
-		if h := heading.FindStringSubmatch(p.prose[line]); h != nil {
-			return h[1]
-		}
-	}
-	return ""
-}
 
 func TestParse_BlocksCommentsAndProse(t *testing.T) {
 	p := parse("x.md", "# One\ntext\n```sql illustration\nselect 1\n```\n<!-- setup\ncreate\n-->\n- list\n  ```sh\n  relay\n    x\n  ```\nend")
@@ -139,8 +114,5 @@ func TestParse_BlocksCommentsAndProse(t *testing.T) {
 	}
 	if len(p.prose) != 14 || p.prose[13] != "end" || p.prose[3] != "" {
 		t.Errorf("%d lines of prose: %q", len(p.prose), p.prose)
-	}
-	if got := p.section(13); got != "One" {
-		t.Errorf("section %q", got)
 	}
 }

@@ -13,8 +13,8 @@ export class OrdersController {
   ) {}
 
   @Post()
-  async place(@Body() body: { total: string }): Promise<{ id: string }> {
-    const requestedAt = Date.now();
+  async place(@Body() body: { total: string; requestedAt?: number }): Promise<{ id: string }> {
+    const requestedAt = body.requestedAt ?? Date.now(); // the bench says when it meant to send it
     const order = { id: randomUUID(), total: body.total };
     // The order and its event commit together, or neither does.
     await this.dataSource.transaction(async (em) => {

@@ -1,14 +1,15 @@
 'use strict';
 // The seven clients, each as its own documentation uses it. `transaction` gives `work` a handle; `nested` runs `work`
 // in a savepoint of an open transaction; `write` inserts the business row through the handle; `outside` is a handle
-// that is not in a transaction.
+// that is not in a transaction; `is` is what transactionOf calls the client, where that is not its name. All take the URL
+// to connect to.
 const { url } = require('./database.js');
 
 const insert = (name) => `insert into business (name) values ('${name}')`;
 
-async function nodePostgres() {
+async function nodePostgres(as = url) {
   const { Pool } = require('pg');
-  const pool = new Pool({ connectionString: url });
+  const pool = new Pool({ connectionString: as });
   return {
     outside: pool,
     async transaction(work) {
@@ -39,10 +40,10 @@ async function nodePostgres() {
   };
 }
 
-async function typeorm() {
+async function typeorm(as = url) {
   require('reflect-metadata');
   const { DataSource } = require('typeorm');
-  const dataSource = await new DataSource({ type: 'postgres', url }).initialize();
+  const dataSource = await new DataSource({ type: 'postgres', url: as }).initialize();
   return {
     outside: dataSource.manager,
     transaction: (work) => dataSource.transaction(work),
@@ -52,10 +53,46 @@ async function typeorm() {
   };
 }
 
-async function prisma() {
+async function queryRunner(as = url) {
+  require('reflect-metadata');
+  const { DataSource } = require('typeorm');
+  const dataSource = await new DataSource({ type: 'postgres', url: as }).initialize();
+  const outside = dataSource.createQueryRunner();
+  // A transaction that is started within one is a savepoint; the handle stays the same.
+  const transacting = async (runner, work) => {
+    await runner.startTransaction();
+    try {
+      await work(runner);
+      await runner.commitTransaction();
+    } catch (error) {
+      await runner.rollbackTransaction();
+      throw error;
+    }
+  };
+  return {
+    is: 'typeorm',
+    outside,
+    async transaction(work) {
+      const runner = dataSource.createQueryRunner();
+      try {
+        await transacting(runner, work);
+      } finally {
+        await runner.release();
+      }
+    },
+    nested: transacting,
+    write: (runner, name) => runner.query(insert(name)),
+    async close() {
+      await outside.release();
+      await dataSource.destroy();
+    },
+  };
+}
+
+async function prisma(as = url) {
   const { PrismaClient } = require('../.generated/prisma/client.js');
   const { PrismaPg } = require('@prisma/adapter-pg');
-  const client = new PrismaClient({ adapter: new PrismaPg({ connectionString: url }) });
+  const client = new PrismaClient({ adapter: new PrismaPg({ connectionString: as }) });
   return {
     outside: client,
     transaction: (work) => client.$transaction(work),
@@ -74,11 +111,11 @@ async function prisma() {
   };
 }
 
-async function drizzle() {
+async function drizzle(as = url) {
   const { Pool } = require('pg');
   const { drizzle: open } = require('drizzle-orm/node-postgres');
   const { sql } = require('drizzle-orm');
-  const pool = new Pool({ connectionString: url });
+  const pool = new Pool({ connectionString: as });
   const db = open(pool);
   return {
     outside: db,
@@ -89,8 +126,8 @@ async function drizzle() {
   };
 }
 
-async function knex() {
-  const db = require('knex')({ client: 'pg', connection: url });
+async function knex(as = url) {
+  const db = require('knex')({ client: 'pg', connection: as });
   return {
     outside: db,
     transaction: (work) => db.transaction(work),
@@ -100,10 +137,10 @@ async function knex() {
   };
 }
 
-async function kysely() {
+async function kysely(as = url) {
   const { Pool } = require('pg');
   const { Kysely, PostgresDialect } = require('kysely');
-  const db = new Kysely({ dialect: new PostgresDialect({ pool: new Pool({ connectionString: url }) }) });
+  const db = new Kysely({ dialect: new PostgresDialect({ pool: new Pool({ connectionString: as }) }) });
   return {
     outside: db,
     transaction: async (work) => {
@@ -131,10 +168,31 @@ async function kysely() {
   };
 }
 
-async function mikroOrm() {
+/** The other form: Kysely itself begins and commits, and has no method for savepoints. */
+async function kyselyCallback(as = url) {
+  const { sql } = require('kysely');
+  const controlled = await kysely(as);
+  return {
+    ...controlled,
+    is: 'kysely',
+    transaction: (work) => controlled.outside.transaction().execute(work),
+    async nested(trx, work) {
+      await sql`savepoint inner_one`.execute(trx);
+      try {
+        await work(trx);
+        await sql`release savepoint inner_one`.execute(trx);
+      } catch (error) {
+        await sql`rollback to savepoint inner_one`.execute(trx);
+        throw error;
+      }
+    },
+  };
+}
+
+async function mikroOrm(as = url) {
   const { MikroORM, EntitySchema } = require('@mikro-orm/postgresql');
   const Business = new EntitySchema({ name: 'Business', tableName: 'business', properties: { name: { type: 'string', primary: true } } });
-  const orm = await MikroORM.init({ clientUrl: url, entities: [Business], dbName: new URL(url).pathname.slice(1) });
+  const orm = await MikroORM.init({ clientUrl: as, entities: [Business], dbName: new URL(url).pathname.slice(1) });
   return {
     outside: orm.em.fork(),
     transaction: (work) => orm.em.fork().transactional(work),
@@ -148,5 +206,8 @@ async function mikroOrm() {
 }
 
 module.exports = {
-  clients: { 'node-postgres': nodePostgres, typeorm, prisma, drizzle, knex, kysely, 'mikro-orm': mikroOrm },
+  clients: {
+    'node-postgres': nodePostgres, typeorm, 'typeorm, a QueryRunner': queryRunner, prisma, drizzle, knex,
+    kysely, 'kysely, with a callback': kyselyCallback, 'mikro-orm': mikroOrm,
+  },
 };

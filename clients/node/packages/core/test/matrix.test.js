@@ -2,6 +2,7 @@
 const assert = require('node:assert/strict');
 const { randomUUID } = require('node:crypto');
 const { after, before, describe, test } = require('node:test');
+const { inspect } = require('node:util');
 const { createOutbox, defineEvent, transactionOf, withInbox, OutboxTransactionRequiredError } = require('@outboxrelay/core');
 const { clients } = require('./clients.js');
 const { openPool } = require('./database.js');
@@ -33,7 +34,7 @@ for (const [name, open] of Object.entries(clients)) {
     test('a commit has both', async () => {
       const [one] = names('commit');
       await client.transaction(async (tx) => {
-        assert.equal(transactionOf(tx).client, name);
+        assert.equal(transactionOf(tx).client, client.is ?? name);
         await both(tx, one);
         assert.deepEqual(await committed([one]), { business: [], events: [] });
       });
@@ -88,6 +89,20 @@ for (const [name, open] of Object.entries(clients)) {
       assert.equal(rows.length, 1);
       assert.equal(rows[0].bytes.toString('utf8'), JSON.stringify({ ...payload, big: '9223372036854775808' }));
       assert.deepEqual(rows[0].headers, { 'x?$1': '\' " \\ é ?' });
+    });
+
+    test('the rights of grants/writer.sql are enough to emit, and no more is had', async () => {
+      const [one] = names('writer');
+      const narrow = await open(process.env.WRITER_URL);
+      try {
+        await narrow.transaction((tx) => outbox.emit(tx, Named, [{ name: one }, { name: one }], { headers: { a: 'b' }, partition: 1, deliverAt: new Date() }));
+        const denied = (error) => /permission denied/.test(inspect(error)); // some clients have it in the cause
+        await assert.rejects(narrow.transaction((tx) => transactionOf(tx).query('select topic from outbox.events', [])), denied);
+        await assert.rejects(narrow.transaction((tx) => withInbox(tx, { consumer: 'c', id: one }, () => {})), denied);
+      } finally {
+        await narrow.close();
+      }
+      assert.deepEqual((await committed([one])).events, [one, one]);
     });
 
     test('the inbox lets work happen once, and again after a rollback', async () => {
