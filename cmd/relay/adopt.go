@@ -273,8 +273,10 @@ func (r *adoptRun) report(result adoptResult) error {
 		fmt.Fprintf(w, "  %-14s %s\n", "in order of", result.OrderBy)
 	}
 	if result.Backfilled != nil && result.Action != "replaced" {
-		fmt.Fprintf(w, "%s that were there are copied, and %s that waited behind them\n", count(int(*result.Backfilled), "row"),
-			count(int(result.Waited), "event"))
+		fmt.Fprintf(w, "%s that were there before are copied\n", count(int(*result.Backfilled), "row"))
+	}
+	if result.Waited > 0 {
+		fmt.Fprintf(w, "%s of newer rows waited for them and come next\n", count(int(result.Waited), "event"))
 	}
 	return nil
 }
