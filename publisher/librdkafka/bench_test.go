@@ -114,10 +114,6 @@ func openBinding(tb testing.TB, brokers []string) (*kafka.Producer, <-chan struc
 			}
 		}
 	}()
-	go func() {
-		for range client.Logs() {
-		}
-	}()
 	tb.Cleanup(func() { client.Close(); <-done })
 	return client, acked
 }

@@ -19,6 +19,7 @@ type road struct {
 	*Lanes
 	t          *testing.T
 	partitions atomic.Int32
+	flushes    int
 }
 
 func newRoad(t *testing.T, partitions int32) *road {
@@ -33,7 +34,7 @@ func newRoad(t *testing.T, partitions int32) *road {
 	}, func(string) bool { return true })
 	t.Cleanup(topics.Stop)
 	r.Lanes = New(Options{Topics: topics, Dead: make(chan struct{}), Err: func() error { return nil },
-		Timeout: time.Minute, Log: slog.New(slog.DiscardHandler)})
+		Flush: func() { r.flushes++ }, Timeout: time.Minute, Log: slog.New(slog.DiscardHandler)})
 	return r
 }
 
@@ -150,5 +151,19 @@ func TestAges_KnowTheOldest(t *testing.T) {
 	a.note(100, time.Hour, step)
 	if at := a.oldest(100); at != time.Hour {
 		t.Errorf("after a rest: %v", at)
+	}
+}
+
+func TestEnter_HasTheClientHurryBeforeItWaits(t *testing.T) {
+	r := newRoad(t, 1)
+	first := r.mustEnter(0)
+	if _, err := r.enter(0); err == nil || r.flushes != 1 {
+		t.Errorf("behind a record without an ack: %v, %d flushes", err, r.flushes)
+	}
+	r.ack(first)
+	r.mustEnter(0)
+	r.mustEnter(0)
+	if r.flushes != 1 {
+		t.Errorf("%d flushes, though nothing had to wait", r.flushes)
 	}
 }
