@@ -42,7 +42,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newRunCommand(stdout, stderr), newReportCommand(), newChildCommand())
+	root.AddCommand(newRunCommand(stdout, stderr), newReportCommand(), newJoinCommand(), newChildCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitDone

@@ -23,7 +23,7 @@ type options struct {
 	only, systems []string
 	rounds        int
 	quick, json   bool
-	latency       time.Duration // at each rate; 0: as quick says
+	spell         time.Duration // of what is watched for a time; 0: as quick says
 	relay, out    string
 	small         bool           // for the test of this program
 	sizes         workload.Sizes // the same; zero: as quick says
@@ -50,7 +50,7 @@ func newRunCommand(stdout, stderr io.Writer) *cobra.Command {
 	f.StringSliceVar(&o.only, "only", nil, "`WORKLOADS`, with commas between: "+strings.Join(workloadNames(), ", "))
 	f.StringSliceVar(&o.systems, "systems", nil, "`NAMES` of systems, with commas between (default: all that make sense for a workload)")
 	f.IntVar(&o.rounds, "runs", 5, "rounds; figures are medians over them")
-	f.DurationVar(&o.latency, "latency", 0, "`TIME` that latency is measured at each rate (default: a minute, 5s with --quick)")
+	f.DurationVar(&o.spell, "spell", 0, "`TIME` that each latency, idle, writers and steady run takes (default: 20s to a minute, 3s to 5s with --quick)")
 	f.BoolVar(&o.quick, "quick", false, "small loads, to see that all works")
 	f.BoolVar(&o.json, "json", false, "print the report as JSON instead of tables")
 	f.StringVar(&o.relay, "relay", "", "`PATH` of the relay's binary (default: the one beside this program, else it is built)")
@@ -123,8 +123,8 @@ func run(ctx context.Context, o options, stderr io.Writer) (*figures.Report, err
 	case o.quick:
 		sizes, warm = workload.Quick, 200_000
 	}
-	if o.latency > 0 {
-		sizes.Latency = o.latency
+	if o.spell > 0 {
+		sizes.Latency, sizes.Idle, sizes.Writers, sizes.Steady = o.spell, o.spell, o.spell, o.spell
 	}
 	r, err := rig.Open(ctx, rig.Options{Logical: logical, WarmRecords: warm, Small: o.small, Log: stderr})
 	if err != nil {
@@ -132,6 +132,9 @@ func run(ctx context.Context, o options, stderr io.Writer) (*figures.Report, err
 	}
 	defer r.Close()
 	report.Settings = r.Settings
+	if o.spell > 0 {
+		report.Settings["spell"] = o.spell.String()
+	}
 	if report.Machine, report.Versions, err = describe(ctx, r, relay, logical); err != nil {
 		return nil, err
 	}
