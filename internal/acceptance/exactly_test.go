@@ -19,7 +19,7 @@ func (s *site) exactly(env ...string) []string {
 func TestExactly_KeepsMostOfThePace(t *testing.T) {
 	binary := setUp(t)
 	s := newSite(t, nil, nil)
-	const rows, turns = 100_000, 3
+	const rows, turns = 300_000, 3 // fewer would measure how a session begins
 	db := s.connect()
 	settled := int64(0)
 	drain := func(env ...string) time.Duration {
