@@ -4,10 +4,9 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
+	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -74,9 +73,11 @@ func Tools() []string {
 //go:embed templates/*.tmpl
 var files embed.FS
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"js": templateLiteral, "knex": questionMarks, "string": singleQuoted, "comment": commented,
-}).ParseFS(files, "templates/*.tmpl"))
+// A template's places, by name. A part is a text that several templates begin with or have in them, and has places too.
+//
+// text/template would do the same. It calls methods by their names, so the linker keeps all methods of the whole program:
+// the binary grew by six megabytes.
+var parts = []string{"head-sql", "head-js", "model-head", "model-interface"}
 
 // For writes the document for a tool of Tools. schema is the outbox's schema as it is, not quoted; at is the time that
 // the migration's name carries. It fails for a tool that is not known, and names those that are.
@@ -87,31 +88,36 @@ func For(name, schema string, at time.Time) (Document, error) {
 	}
 	at = at.UTC()
 	t, newest := tools[i], newestMigration()
-	data := map[string]any{
-		"Tool": name, "Schema": schema, "SQL": sql(schema), "Number": number(newest),
-		"Milliseconds": at.UnixMilli(), "Seconds": at.Format(seconds),
-	}
+	script := sql(schema)
+	places := strings.NewReplacer(
+		"{{tool}}", name, "{{number}}", number(newest),
+		"{{milliseconds}}", strconv.FormatInt(at.UnixMilli(), 10), "{{seconds}}", at.Format(seconds),
+		"{{schema}}", commented(schema), "{{schema in js}}", singleQuoted(schema),
+		"{{sql}}", script, "{{sql in js}}", templateLiteral(script), "{{sql for knex}}", templateLiteral(questionMarks(script)),
+	)
 	d := Document{Tool: name, Schema: schema, Newest: newest}
-	var err error
-	if d.Migration, err = render(t.migration(at, newest), name+".migration.tmpl", data); err != nil {
-		return Document{}, err
-	}
+	d.Migration = File{t.migration(at, newest), fill(name+".migration", places)}
 	if t.model != "" {
-		model, err := render(t.model, name+".model.tmpl", data)
-		if err != nil {
-			return Document{}, err
-		}
-		d.Model = &model
+		d.Model = &File{t.model, fill(name+".model", places)}
 	}
 	return d, nil
 }
 
-func render(to, from string, data any) (File, error) {
-	var text strings.Builder
-	if err := templates.ExecuteTemplate(&text, from, data); err != nil {
-		return File{}, fmt.Errorf("write %s: %w", path.Base(to), err)
+// fill writes a template with its parts and then its places, so that nothing in a value is taken for a place.
+func fill(from string, places *strings.Replacer) string {
+	text := read(from)
+	for _, part := range parts {
+		text = strings.ReplaceAll(text, "{{"+part+"}}", strings.TrimRight(read(part+".part"), "\n"))
 	}
-	return File{Path: to, Text: strings.TrimRight(text.String(), "\n") + "\n"}, nil
+	return strings.TrimRight(places.Replace(text), "\n") + "\n"
+}
+
+func read(name string) string {
+	text, err := files.ReadFile("templates/" + name + ".tmpl")
+	if err != nil {
+		panic(err) // it is in the binary
+	}
+	return string(text)
 }
 
 // newestMigration is the name of the last file: 0005_books.
