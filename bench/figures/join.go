@@ -8,7 +8,8 @@ import (
 )
 
 // Join makes one report of several, so that workloads may be run one after the other. They have to be of one machine and
-// of the same versions, and no workload may be in two of them: rounds of different runs are not to be compared.
+// of the same versions; where their settings differ, the report shows both. No workload may be in two of them: rounds of
+// different runs are not to be compared.
 func Join(all []*Report) (*Report, error) {
 	first := all[0]
 	joined := &Report{Began: first.Began, Machine: first.Machine, Versions: maps.Clone(first.Versions), Settings: maps.Clone(first.Settings)}
@@ -23,7 +24,12 @@ func Join(all []*Report) (*Report, error) {
 			}
 			joined.Versions[what] = version
 		}
-		maps.Copy(joined.Settings, r.Settings)
+		for what, value := range r.Settings {
+			if known, ok := joined.Settings[what]; ok && known != value {
+				value = known + ", later " + value
+			}
+			joined.Settings[what] = value
+		}
 		for _, workload := range r.Workloads() {
 			if slices.Contains(joined.Workloads(), workload) {
 				return nil, fmt.Errorf("the workload %s is in two of the reports", workload)

@@ -12,8 +12,10 @@ func part(workload string, began int64) *Report {
 }
 
 func TestJoin_KeepsAllRuns(t *testing.T) {
-	r, err := Join([]*Report{part("drain", 100), part("idle", 50)})
-	if err != nil || len(r.Runs) != 2 || r.Took != "3m0s" || r.Began.Unix() != 50 || len(r.Settings) != 2 {
+	first, second := part("drain", 100), part("idle", 50)
+	first.Settings["wal_level"], second.Settings["wal_level"] = "logical", "replica"
+	r, err := Join([]*Report{first, second})
+	if err != nil || len(r.Runs) != 2 || r.Took != "3m0s" || r.Began.Unix() != 50 || len(r.Settings) != 3 || r.Settings["wal_level"] != "logical, later replica" {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
