@@ -43,9 +43,11 @@ func steady(ctx context.Context, b *Bench, kind sut.Kind) (_ []figures.Run, err 
 	load := sut.Load{Events: events, Keys: mostKeys, Bytes: 300}
 	run := figures.Run{Events: events, Values: map[string]float64{}}
 	err = b.on(ctx, kind, load, func(site *rig.Site, system sut.System) error {
-		if _, err := site.DB.Exec(ctx, "create extension pg_walinspect"); err != nil {
-			return fmt.Errorf("read the write-ahead log (PostgreSQL 15 or newer with its contrib modules can): %w", err)
+		release, err := keepLog(ctx, site, load)
+		if err != nil {
+			return err
 		}
+		defer release()
 		if err := system.Begin(ctx); err != nil {
 			return err
 		}
