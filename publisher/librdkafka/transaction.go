@@ -74,7 +74,7 @@ func transactionSettings(m kafka.ConfigMap, cfg publisher.Config) {
 func (t *Transactions) Begin() error {
 	t.disturbed = t.voice.disturbed.Load()
 	if err := t.client.BeginTransaction(); err != nil {
-		return fmt.Errorf("begin a transaction: %w", t.refused(err))
+		return fmt.Errorf("begin a transaction: %w", t.refused(asError(err)))
 	}
 	return nil
 }

@@ -80,12 +80,10 @@ func (p *Lanes) WatchDeadlines(tooOld func()) {
 func (p *Lanes) oldestAge() time.Duration {
 	now := time.Since(p.started)
 	var oldest time.Duration
-	p.lanes.Range(func(_, value any) bool {
-		l := value.(*Lane)
+	for _, l := range *p.all.Load() {
 		if done := l.done.Load(); done < l.sent.Load() {
 			oldest = max(oldest, now-l.ages.oldest(done))
 		}
-		return true
-	})
+	}
 	return oldest
 }

@@ -23,6 +23,7 @@ const (
 type Lane struct {
 	topic     *sending
 	partition int32
+	number    int32
 
 	open atomic.Bool  // set by the reader at the first ack, cleared by Send after a rest
 	sent atomic.Int64 // records; written by Send
@@ -40,13 +41,11 @@ func (l *Lane) Topic() *string { return &l.topic.name }
 // Partition of the topic.
 func (l *Lane) Partition() int32 { return l.partition }
 
+// Number is the lane's own among those of its producer, counted from 0.
+func (l *Lane) Number() int32 { return l.number }
+
 // empty says that nothing is unacked. Only Send may ask: it is the one who fills the lane.
 func (l *Lane) empty() bool { return l.done.Load() == l.sent.Load() }
-
-type laneKey struct {
-	topic     string
-	partition int32
-}
 
 // sending is one topic as the producer sends to it. Owned by Send, but for unacked.
 type sending struct {

@@ -3,8 +3,8 @@ package lanes
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +39,8 @@ type Lanes struct {
 	sending map[string]*sending
 	last    *sending // the topic of the record before: the usual case
 
-	lanes sync.Map // laneKey → *Lane; written by the sender, read by who reports
+	// By number. Replaced by the sender, which is rare; read by who reports.
+	all atomic.Pointer[[]*Lane]
 
 	inFlight atomic.Int64
 	// waiting is set by the sender before it looks at a condition for the last time; Report then rings after each
@@ -50,7 +51,9 @@ type Lanes struct {
 
 // New makes lanes for one producer. There is none before a record asks for it.
 func New(o Options) *Lanes {
-	return &Lanes{Options: o, started: time.Now(), sending: map[string]*sending{}, ring: make(chan struct{}, 1)}
+	p := &Lanes{Options: o, started: time.Now(), sending: map[string]*sending{}, ring: make(chan struct{}, 1)}
+	p.all.Store(new([]*Lane))
+	return p
 }
 
 // Enter finds the record's lane and waits, bounded by ctx, until it may take it. The error is of the topic, of the
@@ -114,11 +117,8 @@ func (p *Lanes) rouse() {
 	}
 }
 
-// Of is the lane of a partition that was sent to.
-func (p *Lanes) Of(topic string, partition int32) *Lane {
-	found, _ := p.lanes.Load(laneKey{topic, partition})
-	return found.(*Lane)
-}
+// At is the lane of that number.
+func (p *Lanes) At(number int32) *Lane { return (*p.all.Load())[number] }
 
 // InFlight is the number of records sent and not yet reported.
 func (p *Lanes) InFlight() int { return int(p.inFlight.Load()) }
@@ -210,11 +210,12 @@ func (p *Lanes) adopt(ctx context.Context, s *sending, latest *answer) error {
 		p.Log.Info("topic has another number of partitions: keys go to other ones from now on",
 			"topic", s.name, "before", s.answer.topic.Partitions, "now", latest.topic.Partitions)
 	}
+	all := slices.Clone(*p.all.Load())
 	for n := int32(len(s.lanes)); n < latest.topic.Partitions; n++ {
-		l := &Lane{topic: s, partition: n}
-		s.lanes = append(s.lanes, l)
-		p.lanes.Store(laneKey{s.name, n}, l)
+		l := &Lane{topic: s, partition: n, number: int32(len(all))}
+		s.lanes, all = append(s.lanes, l), append(all, l)
 	}
+	p.all.Store(&all)
 	if s.answer == nil {
 		s.current = int32(time.Since(p.started)) & 0x7fffffff % latest.topic.Partitions
 	}
