@@ -54,9 +54,10 @@ int rd_kafka_event_error_is_fatal(void *event);
 const char *rd_kafka_event_stats(void *event);
 int rd_kafka_event_log(void *event, const char **facility, const char **text, int *level);
 
-// produce hands one record over, which is copied. Headers are packed one after the other: the sizes of name and value
+// produce hands one record over, which is copied. Pointers to C's memory come as numbers, and the others as characters,
+// for cgo searches what is behind a void pointer. Headers are packed one after the other: the sizes of name and value
 // (-1 is a null), then their bytes.
-static int produce(void *rk, void *rkt, int32_t partition, const void *value, size_t value_size, const void *key,
+static int produce(uintptr_t rk, uintptr_t rkt, int32_t partition, const char *value, size_t value_size, const char *key,
                    size_t key_size, int64_t timestamp, const char *packed, int headers, uint64_t opaque) {
 	void *list = NULL;
 	int err;
@@ -71,7 +72,7 @@ static int produce(void *rk, void *rkt, int32_t partition, const void *value, si
 			packed = content + (size[1] < 0 ? 0 : size[1]);
 		}
 	}
-	err = rd_kafka_producev(rk, V_RKT, rkt, V_PARTITION, partition, V_MSGFLAGS, F_COPY, V_VALUE, value, value_size,
+	err = rd_kafka_producev((void *)rk, V_RKT, (void *)rkt, V_PARTITION, partition, V_MSGFLAGS, F_COPY, V_VALUE, value, value_size,
 	                        V_KEY, key, key_size, V_TIMESTAMP, timestamp, V_HEADERS, list,
 	                        V_OPAQUE, (void *)(uintptr_t)opaque, V_END);
 	if (err && list)
@@ -129,7 +130,7 @@ import (
 //
 // Hand is for one goroutine, and so is what takes events; the others are safe from any.
 type core struct {
-	rk, queue unsafe.Pointer
+	rk, queue unsafe.Pointer // C's
 	// wakes has something to read when events may have come; librdkafka writes to waker then.
 	wakes, waker *os.File
 
@@ -229,12 +230,13 @@ func (c *core) hand(topic unsafe.Pointer, partition int32, r *publisher.Record, 
 	if !r.Timestamp.IsZero() {
 		timestamp = r.Timestamp.UnixMilli()
 	}
-	// A slice that is empty and not nil has a data pointer, which librdkafka takes for empty and not null.
-	return int(C.produce(c.rk, topic, C.int32_t(partition),
-		unsafe.Pointer(unsafe.SliceData(r.Value)), C.size_t(len(r.Value)),
-		unsafe.Pointer(unsafe.SliceData(r.Key)), C.size_t(len(r.Key)), C.int64_t(timestamp),
-		(*C.char)(unsafe.Pointer(unsafe.SliceData(packed))), C.int(len(r.Headers)), C.uint64_t(label)))
+	return int(C.produce(C.uintptr_t(uintptr(c.rk)), C.uintptr_t(uintptr(topic)), C.int32_t(partition), chars(r.Value), C.size_t(len(r.Value)),
+		chars(r.Key), C.size_t(len(r.Key)), C.int64_t(timestamp), chars(packed), C.int(len(r.Headers)), C.uint64_t(label)))
 }
+
+// chars is where b begins: not NULL for a slice that is empty and not nil, which librdkafka takes for empty and not
+// null.
+func chars(b []byte) *C.char { return (*C.char)(unsafe.Pointer(unsafe.SliceData(b))) }
 
 // take is the reports that have come, without waiting. They are valid until the next call. With none, it may have found
 // an event of another kind, and returns it.

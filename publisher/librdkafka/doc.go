@@ -1,6 +1,6 @@
 //go:build cgo
 
-// Package librdkafka is the relay's first Kafka client: publisher.Producer on librdkafka, through Confluent's binding.
+// Package librdkafka is the relay's first Kafka client: publisher.Producer on librdkafka, which Confluent's binding brings.
 //
 // What it adds to librdkafka's idempotent, gapless producer:
 //
@@ -15,6 +15,8 @@
 //     keys' partitions only while nothing of it is in flight.
 //   - Topics that are missing or forbidden are found out before a record is spent on them.
 //
-// Four goroutines serve a producer: the reader of events (the only one that calls Reports), the watcher of topics,
-// the reader of librdkafka's log, and the caller of Send.
+// Records and reports go to and from librdkafka itself (core.go), all else through the binding.
+//
+// Three goroutines serve a producer: the reader of events and log lines (the only one that calls Reports), the watcher
+// of topics, and the caller of Send.
 package librdkafka
