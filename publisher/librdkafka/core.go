@@ -241,7 +241,8 @@ func chars(b []byte) *C.char { return (*C.char)(unsafe.Pointer(unsafe.SliceData(
 // take is the reports that have come, without waiting. They are valid until the next call. With none, it may have found
 // an event of another kind, and returns it.
 func (c *core) take() ([]report, any) {
-	if n := C.reports(c.queue, &c.event, (*C.report_t)(unsafe.Pointer(&c.taken)), reportsAtOnce); n > 0 {
+	into := (*C.report_t)(unsafe.Pointer(&c.taken))
+	if n := C.reports(c.queue, &c.event, into, C.int(len(c.taken))); n > 0 { //nolint:gocritic // it means what cgo makes of it
 		return c.taken[:n], nil
 	}
 	if c.event == nil {
@@ -256,7 +257,7 @@ func (c *core) take() ([]report, any) {
 	case C.EVENT_LOG:
 		var facility, text *C.char
 		var level C.int
-		C.rd_kafka_event_log(c.event, &facility, &text, &level)
+		C.rd_kafka_event_log(c.event, &facility, &text, &level) //nolint:gocritic // the same
 		return nil, line{tag: C.GoString(facility), text: C.GoString(text), level: int(level)}
 	}
 	return nil, ignored{}
