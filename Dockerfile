@@ -14,9 +14,8 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 ARG VERSION=dev COMMIT=unknown DATE=unknown
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=1 go build -buildvcs=false -trimpath -tags jemalloc \
-    -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT} -X main.date=${DATE}" \
-    -o /out/relay ./cmd/relay
+    CGO_ENABLED=1 scripts/build-release.sh /out/relay \
+    "-X main.version=${VERSION} -X main.commit=${COMMIT} -X main.date=${DATE}"
 
 FROM debian:bookworm-slim
 # From the build image, so that no package has to be installed here.

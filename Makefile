@@ -35,7 +35,7 @@ build: ## bin/relay
 	@go build -ldflags '$(LDFLAGS)' -o bin/relay ./cmd/relay
 
 release: setup ## bin/relay as it is published: jemalloc in place of libc's allocator, without symbols
-	@go build -trimpath -tags jemalloc -ldflags '-s -w $(LDFLAGS)' -o bin/relay ./cmd/relay
+	@scripts/build-release.sh bin/relay '$(LDFLAGS)'
 
 dev: setup build ## see events arrive: a private PostgreSQL, a stand-in broker, the relay (ARGS="--events 10")
 	@bin/relay dev $(ARGS)

@@ -245,7 +245,7 @@ func TestDockerfile_MakesASmallImageThatIsNotRoot(t *testing.T) {
 	if want := fmt.Sprintf("golang:%s-bookworm ", language[1]); !strings.HasPrefix(stages[0], want) {
 		t.Errorf("the builder is %.40q, go.mod wants %s", stages[0], want)
 	}
-	for _, want := range []string{"-X main.version=", "-X main.commit=", "-X main.date=", "CGO_ENABLED=1"} {
+	for _, want := range []string{"-X main.version=", "-X main.commit=", "-X main.date=", "CGO_ENABLED=1 scripts/build-release.sh "} {
 		if !strings.Contains(stages[0], want) {
 			t.Errorf("the builder lacks %s", want)
 		}
@@ -274,6 +274,9 @@ func TestDockerignore_LeavesTheBuildWhatItNeeds(t *testing.T) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "!"); ok {
 			let = append(let, strings.TrimSuffix(name, "/"))
 		}
+	}
+	if !slices.Contains(let, "scripts/build-release.sh") {
+		t.Error(".dockerignore keeps away the script that builds")
 	}
 	imports := regexp.MustCompile(`"github\.com/outboxrelay/relay/([a-z]+)`)
 	for _, top := range []string{"cmd", "internal", "outbox", "publisher", "migrations"} {
