@@ -68,7 +68,7 @@ func openProducer(tb testing.TB, brokers []string) (*Producer, <-chan struct{}) 
 	return p, acked
 }
 
-// produceMany does the same with the bare binding: what it costs is not ours to save.
+// produceMany does the same through the binding (docs/decisions/0011-librdkafka-without-the-binding.md).
 func produceMany(tb testing.TB, client *kafka.Producer, acked <-chan struct{}, n int) {
 	r, tag, topic := event(), new(int), "events"
 	headers := make([]kafka.Header, len(r.Headers))
@@ -100,6 +100,7 @@ func openBinding(tb testing.TB, brokers []string) (*kafka.Producer, <-chan struc
 	if err != nil {
 		tb.Fatal(err)
 	}
+	settings["go.delivery.report.fields"], settings["go.events.channel.size"] = "none", 1024
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
 		tb.Fatal(err)

@@ -23,8 +23,8 @@ const (
 	// linger is how long a record waits for company while more are coming. Flush ends the wait, so it costs no latency,
 	// and in a backlog the requests are large (docs/decisions/0006-linger.md).
 	linger = 20 * time.Millisecond
-	// eventBuffer is the events that wait for the reader; the binding's default of a million takes 24 MB.
-	eventBuffer = 1024
+	// eventBuffer is the events that the binding takes before we do; its default of a million takes 24 MB.
+	eventBuffer = 16
 	// recordsPerBatch is librdkafka's default, given because the queue's size counts on it.
 	recordsPerBatch = 10_000
 )
@@ -46,21 +46,19 @@ func producerSettings(cfg publisher.Config) (kafka.ConfigMap, error) {
 	if err := connectionSettings(m, cfg, func(string) bool { return true }); err != nil {
 		return nil, err
 	}
-	records := cfg.MaxInFlightRecords + recordsPerBatch + 2*eventBuffer
+	records := cfg.MaxInFlightRecords + recordsPerBatch + reportsAtOnce
 	for name, value := range map[string]kafka.ConfigValue{
-		"enable.idempotence":        true,
-		"acks":                      "all",
-		"max.in.flight":             5,
-		"enable.gapless.guarantee":  !mutant.On("no-gapless"),
-		"message.timeout.ms":        int(cfg.MessageTimeout / time.Millisecond),
-		"message.max.bytes":         100_000_000, // the topic's own limit decides
-		"compression.type":          cfg.Compression,
-		"allow.auto.create.topics":  false,
-		"partitioner":               "murmur2_random", // never asked: every record names its partition
-		"go.delivery.reports":       true,
-		"go.delivery.report.fields": "none",
-		"go.events.channel.size":    eventBuffer,
-		"go.produce.channel.size":   0,
+		"enable.idempotence":       true,
+		"acks":                     "all",
+		"max.in.flight":            5,
+		"enable.gapless.guarantee": !mutant.On("no-gapless"),
+		"message.timeout.ms":       int(cfg.MessageTimeout / time.Millisecond),
+		"message.max.bytes":        100_000_000, // the topic's own limit decides
+		"compression.type":         cfg.Compression,
+		"allow.auto.create.topics": false,
+		"partitioner":              "murmur2_random", // never asked: every record names its partition
+		"go.events.channel.size":   eventBuffer,
+		"go.produce.channel.size":  0,
 		// librdkafka counts a record until the event that reported it was taken apart, which is later than our own
 		// count: so there is room for one whole event more.
 		"queue.buffering.max.messages": records,

@@ -59,7 +59,6 @@ func TestProducerSettings_OursWinOverTheUsers(t *testing.T) {
 		"bootstrap.servers": "a:1,b:2", "enable.idempotence": true, "acks": "all", "max.in.flight": 5,
 		"enable.gapless.guarantee": true, "allow.auto.create.topics": false, "message.timeout.ms": 20000,
 		"linger.ms": "7", "socket.timeout.ms": "9000", "security.protocol": "plaintext",
-		"go.delivery.report.fields": "none",
 	} {
 		if m[name] != want {
 			t.Errorf("%s = %v, want %v", name, m[name], want)
