@@ -48,6 +48,9 @@ type Options struct {
 type Listener struct {
 	Name     string // letters and digits, such as TLS
 	Protocol string // PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; Options.Properties hold what it needs
+
+	// Advertise is what Options.Advertise is for the plain listener.
+	Advertise func(node int, address string) (string, error)
 }
 
 // Cluster is a running Kafka. Nodes are counted from 0, as Brokers lists them. Its methods are safe from many
@@ -199,13 +202,24 @@ func (c *Cluster) takePorts() error {
 				}
 			}
 		}
-		n.advertised = n.address(plain)
-		if c.opts.Advertise == nil {
+		if err := c.advertise(i, n); err != nil {
+			return fmt.Errorf("ask what address node %d has for clients: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// advertise asks for the addresses that a node's listeners tell clients to come to.
+func (c *Cluster) advertise(i int, n *node) (err error) {
+	n.advertised = map[string]string{}
+	for _, l := range append(c.opts.Listeners[:len(c.opts.Listeners):len(c.opts.Listeners)],
+		Listener{Name: internal}, Listener{Name: plain, Advertise: c.opts.Advertise}) {
+		n.advertised[l.Name] = n.address(l.Name)
+		if l.Advertise == nil {
 			continue
 		}
-		var err error
-		if n.advertised, err = c.opts.Advertise(i, n.address(plain)); err != nil {
-			return fmt.Errorf("ask what address node %d has for clients: %w", i, err)
+		if n.advertised[l.Name], err = l.Advertise(i, n.address(l.Name)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -213,22 +227,16 @@ func (c *Cluster) takePorts() error {
 
 // Brokers is the address list for a client without encryption or a name, one host:port a node. It leads through the
 // proxies when Options.Advertise has put some before the nodes.
-func (c *Cluster) Brokers() []string {
-	var list []string
-	for _, n := range c.nodes {
-		list = append(list, n.advertised)
-	}
-	return list
-}
+func (c *Cluster) Brokers() []string { return c.BrokersOf(plain) }
 
 // Direct is the same without the proxies: a client that begins here stays on a listener of its own.
 func (c *Cluster) Direct() []string { return c.BrokersOf(internal) }
 
-// BrokersOf is the address list of one of Options.Listeners.
+// BrokersOf is the address list of one of Options.Listeners, through the proxies that its Advertise has put there.
 func (c *Cluster) BrokersOf(listener string) []string {
 	var list []string
 	for _, n := range c.nodes {
-		list = append(list, n.address(listener))
+		list = append(list, n.advertised[listener])
 	}
 	return list
 }

@@ -5,8 +5,8 @@
 // that stay its own when it is stopped, killed and started again. Topics are never created by themselves.
 //
 // Clients come to a plain listener, or through a proxy before it (Options.Advertise; package proxy makes them), or to
-// listeners with TLS and SASL that a test asks for (Options.Listeners). Brokers talk among themselves on another one,
-// so that what a proxy breaks is the clients' way alone.
+// listeners with TLS, SASL or a proxy of their own that a test asks for (Options.Listeners). Brokers talk among
+// themselves on another one, so that what a proxy breaks is the clients' way alone.
 //
 // The promise: no process and no temporary folder survives the program that called [Start] (see package process);
 // Start returns when every node answers a client and knows all the others, and the answers come from this cluster:

@@ -20,9 +20,9 @@ type node struct {
 	cluster    *Cluster
 	number     int // node.id, from 1
 	dir        string
-	ports      map[string]int   // by listener
-	advertised string           // where the plain listener's clients come to
-	proc       *process.Process // nil before the first start
+	ports      map[string]int    // by listener
+	advertised map[string]string // by listener, where its clients come to
+	proc       *process.Process  // nil before the first start
 }
 
 // The listeners that every node has.
@@ -56,12 +56,8 @@ func (n *node) properties() map[string]string {
 	var listeners, advertised []string
 	for _, name := range n.listeners() {
 		listeners = append(listeners, name+"://"+n.address(name))
-		switch name {
-		case controller:
-		case plain:
-			advertised = append(advertised, name+"://"+n.advertised)
-		default:
-			advertised = append(advertised, name+"://"+n.address(name))
+		if name != controller {
+			advertised = append(advertised, name+"://"+n.advertised[name])
 		}
 	}
 	protocols := []string{plain + ":PLAINTEXT", internal + ":PLAINTEXT", controller + ":PLAINTEXT"}
@@ -193,7 +189,7 @@ func (n *node) ready(ctx context.Context, enough func(description) bool) error {
 
 // listed says whether the cluster has taken the node back. What is told is where clients are to go.
 func (n *node) listed(d description) bool {
-	_, port, _ := strings.Cut(n.advertised, ":")
+	_, port, _ := strings.Cut(n.advertised[plain], ":")
 	return slices.ContainsFunc(d.ports, func(p int32) bool { return strconv.Itoa(int(p)) == port })
 }
 
