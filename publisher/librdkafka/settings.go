@@ -50,7 +50,7 @@ func producerSettings(cfg publisher.Config) (kafka.ConfigMap, error) {
 	for name, value := range map[string]kafka.ConfigValue{
 		"enable.idempotence":       true,
 		"acks":                     "all",
-		"max.in.flight":            5,
+		"max.in.flight":            inFlight,
 		"enable.gapless.guarantee": !mutant.On("no-gapless"),
 		"message.timeout.ms":       int(cfg.MessageTimeout / time.Millisecond),
 		"message.max.bytes":        100_000_000, // the topic's own limit decides

@@ -56,7 +56,7 @@ func TestProducerSettings_OursWinOverTheUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]any{
-		"bootstrap.servers": "a:1,b:2", "enable.idempotence": true, "acks": "all", "max.in.flight": 5,
+		"bootstrap.servers": "a:1,b:2", "enable.idempotence": true, "acks": "all", "max.in.flight": "5",
 		"enable.gapless.guarantee": true, "allow.auto.create.topics": false, "message.timeout.ms": 20000,
 		"linger.ms": "7", "socket.timeout.ms": "9000", "security.protocol": "plaintext",
 	} {
