@@ -52,12 +52,17 @@ func TestWorkloads_EachRunsAndIsReadBack(t *testing.T) {
 	for i := range jobs {
 		jobs[i].kinds = slices.DeleteFunc(jobs[i].kinds, func(k sut.Kind) bool { return !smoke(jobs[i].Name, k) })
 	}
-	r, err := rig.Open(ctx, rig.Options{Small: true, Logical: connect.Present(), WarmRecords: 1000, Log: t.Output()})
+	oneInFlight, clean, err := buildOneInFlight(ctx, relay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer clean()
+	r, err := rig.Open(ctx, rig.Options{Small: true, Logical: connect.Present(), WarmRecords: 1000, Far: wantsFar(jobs), Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if err := measure(ctx, &workload.Bench{Rig: r, Sizes: workload.Smallest, Relay: relay}, jobs, 1, report); err != nil {
+	if err := measure(ctx, &workload.Bench{Rig: r, Sizes: workload.Smallest, Relay: relay, OneInFlight: oneInFlight}, jobs, 1, report); err != nil {
 		t.Fatal(err)
 	}
 	for _, run := range report.Runs {
@@ -83,6 +88,12 @@ func TestWorkloads_EachRunsAndIsReadBack(t *testing.T) {
 	}
 	if f := report.Median("takeover", "relay-librdkafka-exactly", "killed_seconds"); f.Value < 0.5 {
 		t.Errorf("a lease of 3 s was taken over in %v s", f.Value)
+	}
+	for _, flight := range []string{"1 in flight", "5 in flight"} {
+		system := "relay-librdkafka, " + flight + ", 50 partitions, 2 ms"
+		if f := report.Median("round-trips", system, "p50_ms"); f.Value < 1 {
+			t.Errorf("%s: half of the events came within %v ms, and the way there alone takes one", system, f.Value)
+		}
 	}
 	if _, err := report.Page(); err != nil {
 		t.Error(err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,7 +49,7 @@ func newRunCommand(stdout, stderr io.Writer) *cobra.Command {
 	f.StringSliceVar(&o.only, "only", nil, "`WORKLOADS`, with commas between: "+strings.Join(workloadNames(), ", "))
 	f.StringSliceVar(&o.systems, "systems", nil, "`NAMES` of systems, with commas between (default: all that make sense for a workload)")
 	f.IntVar(&o.rounds, "runs", 5, "rounds; figures are medians over them")
-	f.DurationVar(&o.spell, "spell", 0, "`TIME` that each latency, idle, writers and steady run takes (default: 20s to a minute, 3s to 5s with --quick)")
+	f.DurationVar(&o.spell, "spell", 0, "`TIME` that each latency, idle, writers, steady and round-trips run takes (default: 20s to a minute, 3s to 5s with --quick)")
 	f.BoolVar(&o.quick, "quick", false, "small loads, to see that all works")
 	f.BoolVar(&o.json, "json", false, "print the report as JSON instead of tables")
 	f.StringVar(&o.relay, "relay", "", "`PATH` of the relay's binary (default: the one beside this program, else it is built)")
@@ -116,17 +115,15 @@ func run(ctx context.Context, o options, stderr io.Writer) (*figures.Report, err
 	logical := slices.ContainsFunc(jobs, func(j job) bool {
 		return slices.ContainsFunc(j.kinds, func(k sut.Kind) bool { return k.Logical })
 	})
-	sizes, warm := workload.Full, 2_000_000
-	switch {
-	case o.small:
-		sizes, warm = o.sizes, 0
-	case o.quick:
-		sizes, warm = workload.Quick, 200_000
+	sizes, warm := o.loads()
+	far, oneInFlight := wantsFar(jobs), ""
+	if far {
+		if oneInFlight, clean, err = buildOneInFlight(ctx, relay); err != nil {
+			return nil, err
+		}
+		defer clean()
 	}
-	if o.spell > 0 {
-		sizes.Latency, sizes.Idle, sizes.Writers, sizes.Steady = o.spell, o.spell, o.spell, o.spell
-	}
-	r, err := rig.Open(ctx, rig.Options{Logical: logical, WarmRecords: warm, Small: o.small, Log: stderr})
+	r, err := rig.Open(ctx, rig.Options{Logical: logical, WarmRecords: warm, Small: o.small, Far: far, Log: stderr})
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +135,7 @@ func run(ctx context.Context, o options, stderr io.Writer) (*figures.Report, err
 	if report.Machine, report.Versions, err = describe(ctx, r, relay, logical); err != nil {
 		return nil, err
 	}
-	err = measure(ctx, &workload.Bench{Rig: r, Sizes: sizes, Relay: relay}, jobs, o.rounds, report)
+	err = measure(ctx, &workload.Bench{Rig: r, Sizes: sizes, Relay: relay, OneInFlight: oneInFlight}, jobs, o.rounds, report)
 	report.Took = time.Since(report.Began).Round(time.Second).String()
 	return report, err
 }
@@ -187,6 +184,25 @@ func plan(ctx context.Context, o options, kinds []sut.Kind, report *figures.Repo
 	return jobs, nil
 }
 
+// loads are the sizes of the workloads, and the records that warm Kafka.
+func (o options) loads() (workload.Sizes, int) {
+	sizes, warm := workload.Full, 2_000_000
+	switch {
+	case o.small:
+		sizes, warm = o.sizes, 0
+	case o.quick:
+		sizes, warm = workload.Quick, 200_000
+	}
+	if o.spell > 0 {
+		sizes.Latency, sizes.Idle, sizes.Writers, sizes.Steady = o.spell, o.spell, o.spell, o.spell
+	}
+	return sizes, warm
+}
+
+func wantsFar(jobs []job) bool {
+	return slices.ContainsFunc(jobs, func(j job) bool { return j.Far && len(j.kinds) > 0 })
+}
+
 // measure runs the jobs, workload by workload, and within one round by round.
 func measure(ctx context.Context, b *workload.Bench, jobs []job, rounds int, report *figures.Report) error {
 	for _, j := range jobs {
@@ -210,37 +226,10 @@ func measure(ctx context.Context, b *workload.Bench, jobs []job, rounds int, rep
 					}
 					one.Round = round
 					report.Runs = append(report.Runs, one)
-					b.Rig.Logf("    %s", one)
+					b.Rig.Logf("    %s: %s", one.System, one)
 				}
 			}
 		}
 	}
 	return nil
-}
-
-// findRelay gives the binary to measure: the one named, the one beside this program, or one built from the repository
-// in the working directory.
-func findRelay(ctx context.Context, named, self string) (path string, clean func(), err error) {
-	clean = func() {}
-	if named != "" {
-		path, err = filepath.Abs(named)
-		return path, clean, err
-	}
-	beside := filepath.Join(filepath.Dir(self), "relay")
-	if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
-		return beside, clean, nil
-	}
-	if _, err := os.Stat("cmd/relay"); err != nil {
-		return "", clean, usageError{fmt.Errorf("there is no relay beside this program, and this is not the repository: name its binary with --relay")}
-	}
-	dir, err := os.MkdirTemp("", "outbox-relay-bench-build-")
-	if err != nil {
-		return "", clean, err
-	}
-	path = filepath.Join(dir, "relay")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", path, "./cmd/relay").CombinedOutput(); err != nil {
-		_ = os.RemoveAll(dir) // a folder of the system's temporary ones
-		return "", clean, fmt.Errorf("build relay: %w\n%s", err, strings.TrimSpace(string(out)))
-	}
-	return path, func() { _ = os.RemoveAll(dir) }, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/outboxrelay/relay/bench/distance"
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
 	"github.com/outboxrelay/relay/internal/devenv/process"
@@ -23,6 +25,7 @@ type Options struct {
 	Logical     bool      // wal_level = logical, which Debezium needs
 	WarmRecords int       // go through Kafka before anything is measured
 	Small       bool      // a Kafka that starts fast rather than runs fast: for tests
+	Far         bool      // a second way to Kafka, with a distance in it
 	Log         io.Writer // gets a line about what goes on
 }
 
@@ -32,6 +35,7 @@ type Rig struct {
 	Kafka    *kafka.Cluster
 	Settings map[string]string // what the servers were given, for the report
 	Admin    *kadm.Client
+	Way      *distance.Proxy // what clients that begin at FarBrokers pass; nil without Options.Far
 
 	log    io.Writer
 	folder *process.Folder
@@ -79,6 +83,9 @@ func (r *Rig) start(ctx context.Context, o Options) (err error) {
 	options := kafka.Options{HeapMB: 1024}
 	if o.Small {
 		options.HeapMB = 0
+	}
+	if o.Far {
+		options.Listeners = []kafka.Listener{{Name: far, Protocol: "PLAINTEXT", Advertise: r.putFar}}
 	}
 	if r.Kafka, err = kafka.Start(ctx, options); err != nil {
 		return err
@@ -145,6 +152,9 @@ func (r *Rig) Close() {
 	if r.Kafka != nil {
 		r.Kafka.Stop()
 	}
+	if r.Way != nil {
+		r.Way.Close()
+	}
 	if r.Postgres != nil {
 		r.Postgres.Stop()
 	}
@@ -174,6 +184,12 @@ func (r *Rig) drop(ctx context.Context, topic string) error {
 		return fmt.Errorf("delete topic %s: %w", topic, err)
 	}
 	return nil
+}
+
+// File writes a file that the rig's end removes.
+func (r *Rig) File(name, text string) (path string, err error) {
+	path = filepath.Join(r.folder.Path, name)
+	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
 // Launch starts a program whose output goes to a file. The rig's end ends it.

@@ -44,9 +44,11 @@ type Kind struct {
 
 // Load is what a system is to carry.
 type Load struct {
-	Events int
-	Keys   int
-	Bytes  int // of a payload, about
+	Events     int
+	Keys       int
+	Bytes      int   // of a payload, about
+	Partitions int32 // of the topic; 0 is four
+	Ahead      int   // events that are not in the figures of a drain: what the first ones in a partition cost
 }
 
 // Filler is the part of a payload that makes up its size: letters and digits that do not compress, the same each time.

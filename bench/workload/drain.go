@@ -52,7 +52,7 @@ func (b *Bench) drain(ctx context.Context, kind sut.Kind, load sut.Load, each in
 		if err != nil {
 			return err
 		}
-		w := &watch{site: site, system: system, want: int64(load.Events), quiet: quiet}
+		w := &watch{site: site, system: system, want: int64(load.Events), skip: int64(load.Ahead), quiet: quiet}
 		if kind.Exactly {
 			w.quiet = quietExactly
 		}
@@ -84,6 +84,7 @@ type watch struct {
 	site   *rig.Site
 	system sut.System
 	want   int64
+	skip   int64 // so many are stored before the first reading
 	quiet  time.Duration
 
 	samples     []figures.Sample
@@ -138,7 +139,7 @@ func (w *watch) follow(ctx context.Context, began time.Time) error {
 		at := time.Since(began)
 		w.samples = append(w.samples, figures.Sample{Seconds: at.Seconds(), Stored: n})
 		switch {
-		case n > 0 && w.first.stored == 0:
+		case n > w.skip && w.first.stored == 0:
 			w.first = w.read(at, n)
 		case n >= w.want && n > w.last.stored:
 			w.last = w.read(at, n)

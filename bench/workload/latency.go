@@ -23,11 +23,34 @@ const (
 
 // latency writes trickles and takes the time from the return of a commit to the consumer.
 func latency(ctx context.Context, b *Bench, kind sut.Kind) (runs []figures.Run, err error) {
-	room := 2
-	for _, rate := range b.Sizes.Rates {
+	return b.trickles(ctx, kind, trickles{rates: b.Sizes.Rates, ahead: 1}, func(ctx context.Context, p *pace, a *arrivals) (figures.Run, error) {
+		floor, err := produceToConsume(ctx, p.site, p.perSecond, min(b.Sizes.Latency, 10*time.Second))
+		if err != nil {
+			return figures.Run{}, err
+		}
+		run, err := b.trickle(ctx, p, a)
+		run.Workload = fmt.Sprintf("latency-%d", p.perSecond)
+		run.Values["floor_ms"] = floor + halfAPoll
+		return run, err
+	})
+}
+
+// trickles is what is written by them.
+type trickles struct {
+	rates      []int // one after the other, in events a second
+	ahead      int   // events that are at once there before: when they have come, the relay leads and the consumer listens
+	partitions int32
+}
+
+// trickles has each of them written and measured, and reads all back.
+func (b *Bench) trickles(ctx context.Context, kind sut.Kind, t trickles,
+	trickle func(context.Context, *pace, *arrivals) (figures.Run, error),
+) (runs []figures.Run, err error) {
+	room := t.ahead + 1
+	for _, rate := range t.rates {
 		room += rate * int((b.Sizes.Latency+leadIn)/time.Second)
 	}
-	load := sut.Load{Events: room - 1, Keys: mostKeys, Bytes: 300}
+	load := sut.Load{Events: room - 1, Keys: mostKeys, Bytes: 300, Partitions: t.partitions}
 	err = b.on(ctx, kind, load, func(site *rig.Site, system sut.System) error {
 		clock := clock{began: time.Now()}
 		if err := system.Begin(ctx); err != nil {
@@ -39,21 +62,19 @@ func latency(ctx context.Context, b *Bench, kind sut.Kind) (runs []figures.Run, 
 		}
 		defer a.close()
 		committed, behind := make([]atomic.Int64, room), make([]atomic.Int64, room)
-		// One event says that the relay leads and the consumer listens.
-		if _, err := site.DB.Exec(ctx, system.Insert(), site.Topic, 1, 1, 1, load.Filler(), load.Keys); err != nil {
+		if _, err := site.DB.Exec(ctx, system.Insert(), site.Topic, 1, t.ahead, 1, load.Filler(), load.Keys); err != nil {
 			return err
 		}
-		if err := a.all(ctx, 1); err != nil {
+		if err := a.all(ctx, t.ahead); err != nil {
 			return err
 		}
-		first := 2
-		for _, rate := range b.Sizes.Rates {
+		first := t.ahead + 1
+		for _, rate := range t.rates {
 			p := &pace{site: site, insert: system.Insert(), perSecond: rate, first: first, clock: clock, committed: committed, behind: behind}
-			run, err := b.trickle(ctx, p, a)
+			run, err := trickle(ctx, p, a)
 			if err != nil {
 				return errors.Join(err, system.Alive(ctx))
 			}
-			run.Workload = fmt.Sprintf("latency-%d", rate)
 			runs = append(runs, run)
 			first += run.Events
 		}
@@ -75,11 +96,6 @@ func latency(ctx context.Context, b *Bench, kind sut.Kind) (runs []figures.Run, 
 // trickle writes at one rate.
 func (b *Bench) trickle(ctx context.Context, p *pace, a *arrivals) (run figures.Run, err error) {
 	run = figures.Run{Events: p.perSecond * int((b.Sizes.Latency+leadIn)/time.Second), Values: map[string]float64{}}
-	floor, err := produceToConsume(ctx, p.site, p.perSecond, min(b.Sizes.Latency, 10*time.Second))
-	if err != nil {
-		return run, err
-	}
-	run.Values["floor_ms"] = floor + halfAPoll
 	until, err := disturbance()
 	if err != nil {
 		return run, err
