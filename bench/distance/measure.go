@@ -53,7 +53,7 @@ func along(ctx context.Context, trip time.Duration, serve func(net.Conn), client
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
-	defer listener.Close()
+	defer func() { _ = listener.Close() }() // it is not used any more
 	running.Go(func() {
 		if conn, err := listener.Accept(); err == nil {
 			defer conn.Close()

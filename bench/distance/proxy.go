@@ -73,9 +73,9 @@ func (p *Proxy) Passed() (Passage, error) {
 	return passage, p.failed
 }
 
-// Close ends every connection and frees the port. What is on its way is lost.
+// Close ends every connection and frees the port. What is on its way is lost. Safe twice.
 func (p *Proxy) Close() {
-	p.listener.Close()
+	_ = p.listener.Close() // the second time it is closed already
 	p.mu.Lock()
 	for c := range p.open {
 		c.Close()

@@ -47,7 +47,7 @@ var (
 
 	Full = Sizes{Drain: 500_000, OneTransaction: 300_000, HotKey: 500_000, Large: 500, Rates: usualRates, Latency: time.Minute,
 		Idle: 30 * time.Second, Writers: 20 * time.Second, Steady: 20 * time.Second, Retention: 5_000_000, Period: 5 * time.Second,
-		Far: 200_000, Trips: usualTrips, Partitions: usualPartitions}
+		Far: 100_000, Trips: usualTrips, Partitions: usualPartitions}
 	Quick = Sizes{Drain: 50_000, OneTransaction: 30_000, HotKey: 50_000, Large: 50, Rates: usualRates, Latency: 5 * time.Second,
 		Idle: 5 * time.Second, Writers: 3 * time.Second, Steady: 5 * time.Second, Retention: 200_000, Period: 3 * time.Second,
 		Far: 20_000, Trips: usualTrips, Partitions: usualPartitions}

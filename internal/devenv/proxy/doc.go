@@ -15,5 +15,6 @@
 // its server is gone. Close ends every connection and leaves no goroutine.
 //
 // What is not promised: speed. A page of a megabyte passes in milliseconds, but nothing should be measured through
-// here. And nothing is reordered within a connection: who holds one frame holds what comes behind it.
+// here: that is what bench/distance is for. And nothing is reordered within a connection: who holds one frame holds
+// what comes behind it.
 package proxy
