@@ -1,13 +1,16 @@
 package store
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/outboxrelay/relay/internal/pgsession"
 )
@@ -22,6 +25,9 @@ const (
 	// unansweredFor is how long a peer's kernel may leave what was sent to it without an answer, where the system can be
 	// told so. Keep-alives, which find a dead peer as soon, are sent only while nothing waits for an answer.
 	unansweredFor = 9 * time.Second
+	// readAtOnce is how much is taken from a connection by one call: the server writes 8 kB at a time, and while rows are
+	// handed out much more is waiting.
+	readAtOnce = 64 << 10
 )
 
 // sessionRules hold on each connection of the relay. Plans are pinned: events is empty most of the time, so the
@@ -58,6 +64,9 @@ func Connect(ctx context.Context, conn ConnString, application string) (*pgx.Con
 	dialer := &net.Dialer{Control: giveUpUnanswered, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 3 * time.Second, Interval: 2 * time.Second, Count: 3}}
 	cfg.DialFunc = dialer.DialContext
+	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readAtOnce), w)
+	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = application
 	}
