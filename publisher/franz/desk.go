@@ -7,37 +7,31 @@ import (
 	"github.com/outboxrelay/relay/publisher/internal/lanes"
 )
 
-// outcome is what became of one record.
-type outcome struct {
-	tag    any
-	lane   *lanes.Lane
-	offset int64
-	err    *publisher.Error // nil: acked
-}
-
-// desk passes outcomes on from franz-go's promises to Reports, on a goroutine of its own: whoever takes a report may be
+// desk passes what became of records on from franz-go's promises to Reports, on a goroutine of its own: whoever takes a report may be
 // slow, and franz-go must not be.
 type desk struct {
 	reports publisher.Reports
 	lanes   *lanes.Lanes
+	shelf   *shelf // gets the slots afterwards
 
 	mu      sync.Mutex
 	arrived sync.Cond
-	queue   []outcome
+	queue   []*slot
 	closing bool // nothing comes any more when nothing is in flight
 	gone    bool
 	done    chan struct{}
 }
 
-func newDesk(reports publisher.Reports, l *lanes.Lanes) *desk {
-	d := &desk{reports: reports, lanes: l, done: make(chan struct{})}
+func newDesk(reports publisher.Reports, l *lanes.Lanes, s *shelf) *desk {
+	d := &desk{reports: reports, lanes: l, shelf: s, done: make(chan struct{})}
 	d.arrived.L = &d.mu
 	return d
 }
 
-func (d *desk) put(o outcome) {
+// put takes a slot whose record is decided.
+func (d *desk) put(s *slot) {
 	d.mu.Lock()
-	d.queue = append(d.queue, o)
+	d.queue = append(d.queue, s)
 	first := len(d.queue) == 1
 	d.mu.Unlock()
 	if first {
@@ -64,7 +58,7 @@ func (d *desk) abandon() {
 
 func (d *desk) work() {
 	defer close(d.done)
-	var batch []outcome
+	var batch []*slot
 	for {
 		d.mu.Lock()
 		for len(d.queue) == 0 {
@@ -76,19 +70,22 @@ func (d *desk) work() {
 		}
 		batch, d.queue = d.queue, batch[:0]
 		d.mu.Unlock()
-		for i := range batch {
-			d.report(&batch[i])
+		for _, s := range batch {
+			d.report(s)
+			s.empty()
+			d.shelf.put(s)
 		}
+		d.shelf.flush()
 		clear(batch)
 	}
 }
 
-func (d *desk) report(o *outcome) {
-	d.lanes.Reported(o.lane, o.err == nil)
-	if o.err == nil {
-		d.reports.Acked(o.tag, o.lane.Partition(), o.offset)
+func (d *desk) report(s *slot) {
+	d.lanes.Reported(s.lane, s.err == nil)
+	if s.err == nil {
+		d.reports.Acked(s.tag, s.lane.Partition(), s.record.Offset)
 	} else {
-		d.reports.Failed(o.tag, o.err)
+		d.reports.Failed(s.tag, s.err)
 	}
-	d.lanes.Left(o.lane)
+	d.lanes.Left(s.lane)
 }

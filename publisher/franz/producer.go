@@ -32,11 +32,12 @@ type Producer struct {
 	lanes  *lanes.Lanes
 	desk   *desk
 
+	linger  time.Duration // 0: nothing is kept back, and there is nothing to flush
 	flusher *lanes.Flusher
 
-	limits sync.Map  // topic → int32, its largest batch; written by the watcher of topics, read by franz-go
-	slots  sync.Pool // *slot
-	names  names     // owned by the goroutine that calls Send
+	limits sync.Map // topic → int32, its largest batch; written by the watcher of topics, read by franz-go
+	shelf  shelf
+	names  names // owned by the goroutine that calls Send
 
 	mu   sync.Mutex // guards err
 	err  error
@@ -52,9 +53,9 @@ var _ publisher.Producer = (*Producer)(nil)
 // goroutine, until Close returns. The error tells what franz-go does not take of the configuration.
 func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	p := &Producer{log: cfg.Log, gate: newGate(), dead: make(chan struct{})}
-	p.slots.New = newSlot
 	var err error
 	p.client, err = newClient(cfg, p.gate, p.batchFailed, func(t publisher.Tuning) ([]kgo.Opt, error) {
+		p.linger = lingerOf(t)
 		return producerOptions(cfg, t, p.limitOf)
 	})
 	if err != nil {
@@ -65,7 +66,7 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	p.flusher = lanes.NewFlusher(p.flush)
 	p.lanes = lanes.New(lanes.Options{Topics: p.topics, Dead: p.dead, Err: p.Err, Compressed: compressed,
 		Window: window(compressed), Flush: p.Flush, Timeout: cfg.MessageTimeout, Log: cfg.Log})
-	p.desk = newDesk(reports, p.lanes)
+	p.desk = newDesk(reports, p.lanes, &p.shelf)
 	p.helpers.Go(p.desk.work)
 	p.helpers.Go(func() {
 		p.lanes.WatchDeadlines(func() {
@@ -93,7 +94,7 @@ func (p *Producer) Send(ctx context.Context, r *publisher.Record, tag any) error
 		return p.Err()
 	default:
 	}
-	on := p.slots.Get().(*slot)
+	on := p.shelf.take()
 	on.fill(r, l, tag, &p.names)
 	p.lanes.Sent(l)
 	p.client.TryProduce(context.Background(), &on.record, p.decided)
@@ -102,14 +103,14 @@ func (p *Producer) Send(ctx context.Context, r *publisher.Record, tag any) error
 
 // Flush has franz-go send now what it keeps for company; see publisher.Producer.
 func (p *Producer) Flush() {
-	if p.lanes.InFlight() > 0 {
+	if p.linger > 0 && p.lanes.InFlight() > 0 {
 		p.flusher.Ask()
 	}
 }
 
 // flush ends every linger until all is acked, or for as long as one lasts.
 func (p *Producer) flush() {
-	ctx, cancel := context.WithTimeout(context.Background(), defaultLinger)
+	ctx, cancel := context.WithTimeout(context.Background(), p.linger)
 	defer cancel()
 	_ = p.client.Flush(ctx) // that not all was acked in time is nothing to tell
 }
@@ -118,13 +119,10 @@ func (p *Producer) flush() {
 // the next failure is heard at once.
 func (p *Producer) decided(r *kgo.Record, err error) {
 	on := r.Context.(*slot)
-	o := outcome{tag: on.tag, lane: on.lane, offset: r.Offset, err: verdict(r, err)}
-	if o.err != nil {
-		p.die(o.err) // first, so that nothing is handed over between
+	if on.err = verdict(r, err); on.err != nil {
+		p.die(on.err) // first, so that nothing is handed over between
 	}
-	on.empty()
-	p.slots.Put(on)
-	p.desk.put(o)
+	p.desk.put(on)
 }
 
 // verdict is nil for a record that Kafka stored and said where.

@@ -19,13 +19,14 @@ const (
 	usualBatch = 1_000_012
 	// batchRoom is what franz-go counts beside the batch itself.
 	batchRoom = 4
-	// defaultLinger is how long a record waits for company while more are coming. Flush ends the wait, so it costs no
-	// latency, and in a backlog the requests are large.
-	defaultLinger = 20 * time.Millisecond
-	leastBackoff  = 100 * time.Millisecond
-	mostBackoff   = time.Second
-	dialWithin    = 2 * time.Second
-	keepAlive     = 30 * time.Second
+	// usualLinger makes a request of what some hundred microseconds of a backlog bring, for all partitions of a broker, and
+	// keeps requests under way while the relay reads on. A longer one never ended by itself where there are several
+	// partitions: the relay ran into its bound on rows in flight, flushed, and waited (docs/decisions/0010-franz-hot-path.md).
+	usualLinger  = 2 * time.Millisecond
+	leastBackoff = 100 * time.Millisecond
+	mostBackoff  = time.Second
+	dialWithin   = 2 * time.Second
+	keepAlive    = 30 * time.Second
 )
 
 // connectionOptions are how to reach the cluster. They read the TLS files now.
@@ -99,15 +100,11 @@ func producerOptions(cfg publisher.Config, t publisher.Tuning, limit func(topic 
 	if err != nil {
 		return nil, err
 	}
-	linger := defaultLinger
-	if t.Linger != nil {
-		linger = *t.Linger
-	}
 	opts := []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(codec),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), // every record names its partition
-		kgo.ProducerLinger(linger),
+		kgo.ProducerLinger(lingerOf(t)),
 		kgo.UnknownTopicRetries(3),
 		kgo.BrokerMaxWriteBytes(mostBatch + 1<<20),
 		kgo.ProducerBatchMaxBytesFn(limit),
@@ -121,6 +118,14 @@ func producerOptions(cfg publisher.Config, t publisher.Tuning, limit func(topic 
 		opts = append(opts, kgo.TransactionalID(cfg.TransactionalID), kgo.TransactionTimeout(cfg.TransactionTimeout))
 	}
 	return opts, nil
+}
+
+// lingerOf is how long a record waits for company while more are coming.
+func lingerOf(t publisher.Tuning) time.Duration {
+	if t.Linger == nil {
+		return usualLinger
+	}
+	return *t.Linger
 }
 
 // batchLimit is what franz-go is told of a topic. Of compressed records it counts the plain size, which may be more than

@@ -10,8 +10,12 @@ import (
 	"github.com/outboxrelay/relay/publisher/internal/lanes"
 )
 
-// mostKept is the largest buffer that a slot keeps.
-const mostKept = 64 << 10
+const (
+	// usualBytes and usualHeaders are what a slot has room for in itself: most events. So a record on its way is one
+	// piece of memory, and the CPU's caches have it or have it not once.
+	usualBytes   = 512
+	usualHeaders = 4
+)
 
 // slot is a record on its way, and what is to be known when it is decided. It is used again afterwards: franz-go touches
 // a record no more once its promise ran. It carries nothing of ours but the context of a record, so the slot is that.
@@ -20,11 +24,11 @@ type slot struct {
 	record kgo.Record
 	tag    any
 	lane   *lanes.Lane
-	bytes  []byte // holds key, value and the values of headers
-}
+	err    *publisher.Error // why it was not stored; nil: it was
 
-func newSlot() any {
-	return &slot{Context: context.Background(), bytes: make([]byte, 0, 512)} // not nil: that would make null of an empty key
+	headers [usualHeaders]kgo.RecordHeader
+	large   *buffer // holds what the slot itself has no room for; nil if it has
+	room    [usualBytes]byte
 }
 
 // fill copies what franz-go needs of a record: the caller may reuse all of it.
@@ -33,38 +37,41 @@ func (s *slot) fill(r *publisher.Record, l *lanes.Lane, tag any, names *names) {
 	for i := range r.Headers {
 		size += len(r.Headers[i].Value)
 	}
-	if cap(s.bytes) < size {
-		s.bytes = make([]byte, 0, size+size/4)
+	free := s.room[:]
+	if size > len(free) {
+		s.large = bufferOf(size)
+		free = s.large.bytes
 	}
-	s.tag, s.lane, s.bytes = tag, l, s.bytes[:0]
-	headers := s.record.Headers[:0]
-	s.record = kgo.Record{Topic: *l.Topic(), Partition: l.Partition(), Timestamp: r.Timestamp, Context: s,
-		Key: s.copied(r.Key), Value: s.copied(r.Value)}
+	s.tag, s.lane = tag, l
+	k := &s.record
+	k.Topic, k.Partition, k.Timestamp, k.Context = *l.Topic(), l.Partition(), r.Timestamp, s
+	k.Key, free = copied(free, r.Key)
+	k.Value, free = copied(free, r.Value)
+	k.Headers = s.headers[:0]
 	for i := range r.Headers {
-		headers = append(headers, kgo.RecordHeader{Key: names.of(r.Headers[i].Key), Value: s.copied(r.Headers[i].Value)})
+		var value []byte
+		value, free = copied(free, r.Headers[i].Value)
+		k.Headers = append(k.Headers, kgo.RecordHeader{Key: names.of(r.Headers[i].Key), Value: value})
 	}
-	s.record.Headers = headers
 }
 
-// copied keeps null and empty apart.
-func (s *slot) copied(b []byte) []byte {
+// copied copies b to the beginning of free, and gives what is left of that. It keeps null and empty apart.
+func copied(free, b []byte) (c, left []byte) {
 	if b == nil {
-		return nil
+		return nil, free
 	}
-	from := len(s.bytes)
-	s.bytes = append(s.bytes, b...)
-	return s.bytes[from:len(s.bytes):len(s.bytes)]
+	n := copy(free, b)
+	return free[:n:n], free[n:]
 }
 
-// empty forgets the record, and what of the memory is more than most records need.
+// empty forgets the record.
 func (s *slot) empty() {
-	s.tag, s.lane = nil, nil
-	if cap(s.bytes) > mostKept {
-		s.bytes = make([]byte, 0, 512)
+	s.tag, s.lane, s.err = nil, nil, nil
+	s.record = kgo.Record{}
+	if s.large != nil {
+		s.large.release()
+		s.large = nil
 	}
-	headers := s.record.Headers
-	clear(headers)
-	s.record = kgo.Record{Headers: headers[:0]}
 }
 
 // names keeps the names of headers, of which there are few, so that each is copied once.
