@@ -14,8 +14,11 @@ import (
 )
 
 const (
-	// pageRows is what one page query reads at most.
-	pageRows = 5000
+	// leastPage and mostPage are what one page query reads at most: a query costs about a millisecond before its first
+	// row, in which nothing flows, but an open one pins xmin. So pages grow as long as they are read within quickPage.
+	leastPage = 5000
+	mostPage  = 20_000
+	quickPage = 100 * time.Millisecond
 	// maxRowsInFlight stays below the Kafka client's queue. More is slower: the CPU's caches no longer hold it.
 	maxRowsInFlight = 10_000
 	// patience is how long a row may wait for room while its query is open: an open query pins xmin.
@@ -41,6 +44,7 @@ type feed struct {
 	hold     time.Duration // how much trust must be left when a record is handed over
 	txn      *transaction  // nil with at_least_once
 	batch    *batch        // being filled
+	limit    int           // rows of the next page
 	crowded  bool          // the last page was given up because nothing found room
 	// redelivered counts rows that are sent again though Kafka may have them.
 	redelivered *atomic.Int64
@@ -48,7 +52,7 @@ type feed struct {
 }
 
 func (f *feed) run(ctx, stop context.Context) error {
-	f.batch = f.ledger.begin()
+	f.batch, f.limit = f.ledger.begin(), leastPage
 	for ctx.Err() == nil && stop.Err() == nil {
 		f.takeAnchors()
 		if still, err := f.still(ctx); err != nil {
@@ -66,13 +70,14 @@ func (f *feed) run(ctx, stop context.Context) error {
 		if err := fault.At("page"); err != nil {
 			return err
 		}
-		page, err := f.reader.Read(ctx, f.cursor, f.anchors, pageRows, func(row *store.Row) error {
+		asked := time.Now()
+		page, err := f.reader.Read(ctx, f.cursor, f.anchors, f.limit, func(row *store.Row) error {
 			return f.row(ctx, stop, row)
 		})
 		if err != nil {
 			return err
 		}
-		f.cursor = page.Next
+		f.cursor, f.limit = page.Next, nextLimit(f.limit, page.Next.Open, time.Since(asked))
 		if !f.batch.empty() {
 			f.closeBatch(f.cursor)
 		}
@@ -101,6 +106,18 @@ func (f *feed) run(ctx, stop context.Context) error {
 		}
 	}
 	return f.finish(ctx)
+}
+
+// nextLimit is how many rows the next page may have, after one that took so long. The first of a window is a small one:
+// nobody knows yet how large its rows are.
+func nextLimit(limit int, open bool, took time.Duration) int {
+	switch {
+	case !open:
+		return leastPage
+	case took < quickPage:
+		return min(2*limit, mostPage)
+	}
+	return max(limit/2, leastPage)
 }
 
 // commit ends the open transaction, if there is one.
