@@ -18,7 +18,7 @@ VULN_VERSION := v1.9.0
 VULN := .cache/bin/govulncheck-$(VULN_VERSION)
 
 # Two packages at a time: each may run a PostgreSQL and a Kafka of its own.
-TEST := go test -p 2 -timeout 40m
+TEST := go test -p 2 -parallel 4 -timeout 40m
 
 # Measures the daemon: nothing else may run beside it.
 ALONE := /internal/acceptance
