@@ -17,8 +17,9 @@ LINT := .cache/bin/golangci-lint-$(LINT_VERSION)
 VULN_VERSION := v1.9.0
 VULN := .cache/bin/govulncheck-$(VULN_VERSION)
 
-# Two packages at a time: each may run a PostgreSQL and a Kafka of its own.
-TEST := go test -p 2 -timeout 40m
+# Two packages at a time: each may run a PostgreSQL and a Kafka of its own. Tests that say t.Parallel wait more than they
+# compute: more of them than there are processors.
+TEST := go test -p 2 -parallel 4 -timeout 40m
 
 # Measures the daemon: nothing else may run beside it.
 ALONE := /internal/acceptance
@@ -42,7 +43,7 @@ dev: setup build ## see events arrive: a private PostgreSQL, a stand-in broker, 
 
 test: setup lint vulnerable check-outbox ## everything: lint and all tests, on real PostgreSQL and real Kafka, with the race detector
 	$(TEST) -race $$(go list ./... | grep -v '$(ALONE)')
-	$(TEST) -timeout 60m -race .$(ALONE)
+	go test -timeout 60m -race .$(ALONE)
 
 test-fast: ## what needs no Java: all tests with -short, with the race detector
 	$(TEST) -race -short ./...

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
@@ -179,6 +180,9 @@ func (r *adoptRun) begin(ctx context.Context, result *adoptResult) error {
 	if err := r.plan.CanBackfill(); err != nil {
 		return fmt.Errorf("the rows of %s cannot be copied:\n  %s", result.Table, strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	}
+	if err := r.looking(ctx); err != nil {
+		return err
+	}
 	rows, err := r.plan.Check(ctx, r.adopter.Conn)
 	if err != nil {
 		return err
@@ -233,14 +237,18 @@ func (r *adoptRun) again(ctx context.Context, old *adopt.Adoption, result *adopt
 	}
 	if old.Unfinished() {
 		result.Action = "resumed"
-		return r.carryOn(ctx, old, 0, result)
+		rows, _, err := r.plan.Source.Size(ctx, r.adopter.Conn)
+		if err != nil {
+			return err
+		}
+		return r.carryOn(ctx, old, rows, result)
 	}
 	return nil
 }
 
-// carryOn brings a backfill to its end. rows is how many there were, 0 when that is not known.
+// carryOn brings a backfill to its end. rows is about how many there are, 0 when that is not known.
 func (r *adoptRun) carryOn(ctx context.Context, old *adopt.Adoption, rows int64, result *adoptResult) error {
-	progress := adoptProgress{g: r.g, table: result.Table, rows: rows, quiet: r.asJSON}
+	progress := adoptProgress{g: r.g, table: result.Table, rows: rows, quiet: r.asJSON, begun: time.Now(), first: *old.Backfilled}
 	done, err := r.adopter.Backfill(ctx, r.plan, old.No, progress.tell)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/outboxrelay/relay/internal/adopt"
 )
 
 const shopTable = `create table shop (position bigint generated always as identity primary key, kind text, item text, body text)`
@@ -108,6 +110,27 @@ func TestAdopt_BackfillIsInOrderAndIdempotent(t *testing.T) {
 	execute(t, conn, `insert into shop (kind, item, body) values ('orders', '0', '3001')`)
 	if got := query(t, conn, inOrder); got != "3001 t" {
 		t.Error(got)
+	}
+}
+
+func TestAdopt_BackfillSaysHowFarItIs(t *testing.T) {
+	env, conn := database(t)
+	execute(t, conn, shopTable+`; insert into shop (kind, item, body) select 'orders', n % 7, n::text from generate_series(1, 3000) n; analyze shop`)
+	r := runRelay(t, env, append(append([]string{"adopt", "shop"}, shopMap...), "--backfill", "--yes")...)
+	r.wants(t, exitDone)
+	if !strings.Contains(r.errors, "looking through public.shop for rows that can be no events: about 3,000 rows, ") || !strings.Contains(r.errors, "public.shop: 500 of 3,000 copied") {
+		t.Errorf("%+v", r)
+	}
+	p := adoptProgress{table: "public.shop", rows: 1_000_000, first: 100_000}
+	for want, line := range map[string]string{
+		"public.shop: 100,500 of 1,000,000 copied":                                            p.line(adopt.Progress{Rows: 100_500}, 10*time.Millisecond),
+		"public.shop: 400,000 of 1,000,000 copied, 50,000/s, 12s left":                        p.line(adopt.Progress{Rows: 400_000}, 6*time.Second),
+		"public.shop: 1,000,000 of 1,000,000 copied; 1 event of newer rows moved behind them": p.line(adopt.Progress{Rows: 1_000_000, Waiting: 1}, time.Minute),
+		"public.shop: 1,200,000 of 1,000,000 copied, 11,000/s":                                p.line(adopt.Progress{Rows: 1_200_000}, 100*time.Second),
+	} {
+		if line != want {
+			t.Errorf("%q, want %q", line, want)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -24,7 +23,7 @@ func startDaemon(t *testing.T, env []string) (halt func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan string, 1)
 	go func() {
-		var log bytes.Buffer
+		var log journal // the Kafka client writes to it, too
 		code := Main(ctx, []string{"run", "--log-level", "info"}, env, strings.NewReader(""), io.Discard, &log)
 		if code != exitDone {
 			ended <- fmt.Sprintf("relay run ended with %d: %s", code, log.String())

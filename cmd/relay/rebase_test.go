@@ -20,10 +20,7 @@ import (
 // A dump of a database at work is restored into another cluster, whose transaction ids are lower. What was pending then
 // and what was written there since is delivered, what was delivered is not, and the books balance.
 func TestRebase_AfterDumpAndRestore(t *testing.T) {
-	// Behind the other cluster's ids, so that the old cursor would cover what is written there.
-	_, elsewhere := emptyDatabase(t)
-	execute(t, elsewhere, `create table spent (i int);
-		do $$ begin for i in 1..4000 loop begin insert into spent values (i); exception when others then null; end; end loop; end $$`)
+	spendIDs(t)
 	_, conn, _, halt := delivering(t, 50)
 	halt()
 	execute(t, conn, `insert into outbox.events (topic, key, payload) select 'orders', 'k', to_json(n) from generate_series(51, 60) n`)
@@ -51,8 +48,17 @@ func TestRebase_AfterDumpAndRestore(t *testing.T) {
 	}
 }
 
-// restoredElsewhere dumps a database and restores it into another cluster.
-func restoredElsewhere(t *testing.T, conn *pgx.Conn) (there string, other *pgx.Conn) {
+// spendIDs brings the transaction ids of this cluster far above those of a new one. So a cursor from here would cover
+// what is written there, and no event from here has the id of a transaction that restored it.
+func spendIDs(t *testing.T) {
+	t.Helper()
+	_, elsewhere := emptyDatabase(t)
+	execute(t, elsewhere, `create table spent (i int);
+		do $$ begin for i in 1..4000 loop begin insert into spent values (i); exception when others then null; end; end loop; end $$`)
+}
+
+// restoredElsewhere dumps a database and restores it into another cluster. Options are pg_dump's.
+func restoredElsewhere(t *testing.T, conn *pgx.Conn, options ...string) (there string, other *pgx.Conn) {
 	t.Helper()
 	server, err := postgres.Start(t.Context(), postgres.Options{Settings: map[string]string{"fsync": "off"}})
 	if err != nil {
@@ -66,7 +72,7 @@ func restoredElsewhere(t *testing.T, conn *pgx.Conn) (there string, other *pgx.C
 			t.Fatalf("%s: %v\n%s", name, err, out)
 		}
 	}
-	pg("pg_dump", "--format=custom", "--file", dump, conn.Config().ConnString())
+	pg("pg_dump", append(options, "--format=custom", "--file", dump, conn.Config().ConnString())...)
 	if _, err := os.Stat(dump); err != nil {
 		t.Fatal(err)
 	}

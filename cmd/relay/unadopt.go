@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -68,29 +67,4 @@ go to the outbox, older rows that it has not come to give none.`,
 	cmd.Flags().BoolVar(&abandon, "abandon", false, "also in the middle of a backfill")
 	jsonFlag(cmd, &asJSON)
 	return cmd
-}
-
-// adoptProgress shows how far a backfill is: on a terminal a few times a second, elsewhere every ten seconds.
-type adoptProgress struct {
-	g     *globals
-	table string
-	rows  int64
-	quiet bool
-	told  time.Time
-}
-
-func (p *adoptProgress) tell(now adopt.Progress) {
-	every, begin, end := 10*time.Second, "", "\n"
-	if isTerminal(p.g.stderr) {
-		every, begin, end = 250*time.Millisecond, "\r", " "
-	}
-	if p.quiet || time.Since(p.told) < every {
-		return
-	}
-	p.told = time.Now()
-	of := ""
-	if p.rows > 0 {
-		of = " of " + grouped(p.rows)
-	}
-	fmt.Fprintf(p.g.stderr, "%s%s: %s%s copied%s", begin, p.table, grouped(now.Rows), of, end)
 }

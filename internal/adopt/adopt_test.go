@@ -138,6 +138,7 @@ func TestPlan_SaysAllThatDoesNotFit(t *testing.T) {
 		{"outboxevent", "", "debezium,topic=x.{nope},payload=type", `no column "nope"`},
 		{"outboxevent", "", "debezium,topic=x.{type,payload=type", "a { without its }"},
 		{"outboxevent", "", "debezium,headers=type,payload=type", "it can be json or jsonb, with an object in it"},
+		{"outboxevent", "", "debezium,headers=nope,payload=type", `public.outboxevent has no column "nope"`},
 		{"outboxevent", "", "debezium,partition=type,payload=type", "it can be a whole number"},
 		{"outboxevent", "", "debezium,deliver_at=type,payload=type", "it can be timestamp with time zone"},
 		{"outboxevent", "", "debezium,header.x=nope,payload=type", `header x: public.outboxevent has no column "nope"`},

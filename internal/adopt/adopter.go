@@ -166,7 +166,7 @@ func (a *Adopter) Remove(ctx context.Context, schema string, old *Adoption, aban
 		if err != nil {
 			return 0, fmt.Errorf("look for table %s: %w", old.Table, err)
 		}
-		if name != nil {
+		if name != nil { // DROP TRIGGER takes it too, but after the look at what waits
 			lock = "lock table " + *name + " in access exclusive mode"
 		}
 	}

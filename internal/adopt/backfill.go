@@ -26,9 +26,12 @@ type Progress struct {
 	Waiting int64 // events of newer rows that had waited and that this run has moved to the outbox
 }
 
-// Check maps every row that is there and keeps nothing: the error is that of the first that gives no event. It returns
-// how many rows there are.
+// Check maps every row that is there and keeps nothing: the error is that of the first that gives no event. A large table
+// without an index for the walk is one, too. It returns how many rows there are.
 func (p *Plan) Check(ctx context.Context, c *pgx.Conn) (rows int64, err error) {
+	if err := p.checkIndex(ctx, c); err != nil {
+		return 0, err
+	}
 	from := p.Source.Name + " n"
 	var counted []string
 	for i := range p.columns {
@@ -45,6 +48,22 @@ func (p *Plan) Check(ctx context.Context, c *pgx.Conn) (rows int64, err error) {
 		return 0, fmt.Errorf("look through %s: %w", p.Source.Name, err)
 	}
 	return rows, nil
+}
+
+// mostUnindexed is the size from which a walk needs an index: without one each batch looks through all of the table.
+const mostUnindexed = 64 << 20
+
+func (p *Plan) checkIndex(ctx context.Context, c *pgx.Conn) error {
+	_, bytes, err := p.Source.Size(ctx, c)
+	if err != nil || bytes < mostUnindexed {
+		return err
+	}
+	indexed, err := p.Source.indexed(ctx, c, p.OrderBy)
+	if err != nil || indexed {
+		return err
+	}
+	return fmt.Errorf("no index of %[1]s begins with %[2]s, and each batch would look through the whole table: create index concurrently on %[1]s (%[3]s); it can be dropped afterwards",
+		p.Source.Name, p.OrderBy, quote(p.OrderBy))
 }
 
 // Begin adopts the table so that events of new rows wait: from here on the older rows are those that have none waiting.
@@ -104,9 +123,20 @@ type stage struct {
 	position []string // of the last row copied; nil: of none
 }
 
+// byIndex pins the plans of a step: the older rows in their order, and for each a look into the index of those that wait.
+// Of adopted_waiting, which was empty when it began, PostgreSQL knows nothing: it takes it for a handful of rows and compares
+// each older row with each of them, which are thousands soon.
+const byIndex = `set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_sort = off;
+	set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_material = off`
+
 // step runs do in a transaction with the adoption's row locked, so that two runs do not do the same.
 func (a *Adopter) step(ctx context.Context, p *Plan, no int64, do func(tx pgx.Tx, at stage) error) error {
-	return pgx.BeginTxFunc(ctx, a.Conn, committed, func(tx pgx.Tx) error { return p.take(ctx, tx, no, do) })
+	return pgx.BeginTxFunc(ctx, a.Conn, committed, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, byIndex); err != nil {
+			return err
+		}
+		return p.take(ctx, tx, no, do)
+	})
 }
 
 func (p *Plan) take(ctx context.Context, tx pgx.Tx, no int64, do func(tx pgx.Tx, at stage) error) error {

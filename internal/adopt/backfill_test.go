@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // A writer that was there before keeps the adoption waiting, which says who it is; then nothing of it is lost.
@@ -166,4 +168,59 @@ func TestBackfill_FailsWhereAPolicyHidesRows(t *testing.T) {
 	exec(t, a.Conn, `grant execute on all functions in schema outbox to `+role+`; set role `+role)
 	_, err := p.Check(t.Context(), a.Conn)
 	refused(t, err, "42501", "row-level security policy")
+}
+
+// Without an index each batch is a look through the whole table, and smaller batches do not make it quicker: a large
+// table would never be copied.
+func TestCheck_WantsAnIndexForALargeTable(t *testing.T) {
+	conn := newDatabase(t, `create table wide (id uuid, part int, at timestamptz not null default now(), body text, primary key (id, part)) partition by list (part);
+		create table wide_1 partition of wide for values in (1) partition by list (part);
+		create table wide_1_any partition of wide_1 default; create table wide_2 partition of wide for values in (2)`)
+	insert := func(rows int) {
+		exec(t, conn, `insert into wide (id, part, body) select gen_random_uuid(), 1 + n % 2, repeat(md5(n::text), 60) from generate_series(1, $1::int) n`, rows)
+	}
+	insert(10)
+	p := planned(t, conn, "wide", "at", "topic='t'", "payload=body")
+	check := func(when, want string) {
+		t.Helper()
+		_, err := p.Check(t.Context(), conn)
+		if err == nil && want != "" || err != nil && (want == "" || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	check("a small table", "")
+	insert(40_000)
+	const cure = `create index concurrently on public.wide ("at")`
+	check("a large table", cure)
+	exec(t, conn, `create index on wide (part, at); create index on wide (at) where body is null; create index on wide using brin (at)`)
+	check("with indexes that do not serve", cure)
+	exec(t, conn, `create index on wide_1 (at, id)`)
+	check("with one on half of it", cure)
+	exec(t, conn, `create index on wide_2 (at)`)
+	check("with one on each partition", "")
+}
+
+// PostgreSQL knows nothing of adopted_waiting, which has just begun to grow, and would compare each old row with each that
+// waits.
+func TestBackfill_ReadsABatchByIndex(t *testing.T) {
+	conn := newDatabase(t, `create table m (id uuid primary key default gen_random_uuid(), n bigint generated always as identity unique, body text);
+		insert into m (body) select repeat('x', 300) from generate_series(1, 30000); analyze m`)
+	p := planned(t, conn, "m", "n", "topic='t'", "payload=body")
+	a := adopter(t, conn)
+	if err := a.Begin(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, conn, `insert into m (body) select 'new' from generate_series(1, 500)`)
+	for _, behind := range [][]string{nil, {"100", "0198c0de-0000-7000-8000-000000000000"}} {
+		var lines []string
+		err := a.step(t.Context(), p, found(t, conn, "m").No, func(tx pgx.Tx, _ stage) (err error) {
+			rows, _ := tx.Query(t.Context(), "explain "+p.batchSQL(1, behind == nil), 500, behind)
+			lines, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err
+		})
+		plan := strings.Join(lines, "\n")
+		if err != nil || !strings.Contains(plan, "using m_n_key on m ") || !strings.Contains(plan, "AND (row_key = (n.id)::text))") {
+			t.Errorf("behind %q: %v\n%s", behind, err, plan)
+		}
+	}
 }

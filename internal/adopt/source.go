@@ -136,3 +136,28 @@ func Inspect(ctx context.Context, c *pgx.Conn, schema, table string) (*Source, e
 	}
 	return s, nil
 }
+
+// tree are the table itself or, where it is partitioned, the partitions that hold its rows. Foreign ones are left out.
+const tree = `relkind = 'r' and c.oid = any (array[$1::oid] || array(select relid::oid from pg_catalog.pg_partition_tree($1::oid::regclass)))`
+
+// Size is about how many rows the table has, 0 when PostgreSQL does not know, and how many bytes without indexes.
+func (s *Source) Size(ctx context.Context, c *pgx.Conn) (rows, bytes int64, err error) {
+	err = c.QueryRow(ctx, `select coalesce(sum(greatest(reltuples, 0)), 0)::bigint, coalesce(sum(pg_table_size(c.oid)), 0)::bigint
+		from pg_catalog.pg_class c where c.`+tree, s.OID).Scan(&rows, &bytes)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask for the size of %s: %w", s.Name, err)
+	}
+	return rows, bytes, nil
+}
+
+// indexed says whether rows can be read in the order of a column without looking at all of them.
+func (s *Source) indexed(ctx context.Context, c *pgx.Conn, column string) (all bool, err error) {
+	const lacking = `select not exists (select from pg_catalog.pg_class c where c.` + tree + ` and not exists (
+		select from pg_catalog.pg_index i join pg_catalog.pg_class x on x.oid = i.indexrelid join pg_catalog.pg_am m on m.oid = x.relam
+		  join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
+		 where i.indrelid = c.oid and i.indisvalid and i.indpred is null and m.amname = 'btree' and a.attname = $2))`
+	if err = c.QueryRow(ctx, lacking, s.OID, column).Scan(&all); err != nil {
+		return false, fmt.Errorf("look for an index of %s: %w", s.Name, err)
+	}
+	return all, nil
+}

@@ -91,7 +91,8 @@ func (p *Plan) triggers(only []string) (statements []string) {
 	return statements
 }
 
-// lock keeps writers out until the transaction ends, and is granted when all that have written have ended.
+// lock keeps writers out until the transaction ends, and is granted when all that have written have ended. CREATE TRIGGER
+// takes the same by itself; the switch, which makes none, has no other.
 func (p *Plan) lock() string {
 	return "lock table " + p.Source.Name + " in share row exclusive mode"
 }

@@ -13,11 +13,12 @@ func (r *rig) free() bool {
 // A record that was sent and has no answer may still be stored: a successor that began at once could have its own
 // records in front of it.
 func TestRelay_LeavesTheLeaseToExpireWhenRecordsHaveNoAnswer(t *testing.T) {
-	for name, end := range map[string]func(*running){
-		"cut":           func(w *running) { w.kill() },
-		"drain timeout": func(w *running) { w.halt(t) },
+	for name, end := range map[string]func(*testing.T, *running){
+		"cut":           func(_ *testing.T, w *running) { w.kill() },
+		"drain timeout": func(t *testing.T, w *running) { w.halt(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, map[string]int32{"unused": 1})
 			r.showOnFailure()
 			f := &manuals{}
@@ -27,7 +28,7 @@ func TestRelay_LeavesTheLeaseToExpireWhenRecordsHaveNoAnswer(t *testing.T) {
 			w := r.start(o)
 			m := f.nth(t, 0, 2)
 			m.ack(0, 1) // and the second one never
-			end(w)
+			end(t, w)
 			if r.free() {
 				t.Error("the lease is free although a record has no answer")
 			}

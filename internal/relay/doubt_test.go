@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/outboxrelay/relay/internal/mutant/mutanttest"
 	"github.com/outboxrelay/relay/publisher"
 )
 
@@ -69,11 +68,4 @@ func TestDoubt_SoIsAShipmentOfParkedEvents(t *testing.T) {
 	if n := w.State().Report().Delivered; n != 50 {
 		t.Errorf("%d events are counted as delivered", n)
 	}
-}
-
-func TestMutants_OfBelievedCommitsAreCaught(t *testing.T) {
-	mutanttest.Caught(t, map[string]string{
-		"settle-after-doubt":        "TestDoubt_ASlowCommitIsSettledByTheProgressRecord",
-		"parked-settle-after-doubt": "TestDoubt_SoIsAShipmentOfParkedEvents",
-	})
 }

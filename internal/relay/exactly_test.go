@@ -91,9 +91,13 @@ func deliversEachEventOnce(t *testing.T, client publisher.Client) {
 	}
 }
 
-func TestExactly_TakesOverFromOneThatWasCut(t *testing.T) { withEach(t, takesOverFromOneThatWasCut) }
+func TestExactly_TakesOverFromOneThatWasCut(t *testing.T) {
+	t.Parallel()
+	withEach(t, takesOverFromOneThatWasCut)
+}
 
 func takesOverFromOneThatWasCut(t *testing.T, client publisher.Client) {
+	t.Parallel()
 	r := newRig(t, map[string]int32{"orders": 4, progressTopic: 1})
 	r.client = client
 	r.showOnFailure()
@@ -147,6 +151,7 @@ func aRefusedEventDies(t *testing.T, client publisher.Client) {
 }
 
 func TestExactly_OnApacheKafka(t *testing.T) {
+	t.Parallel()
 	cluster := kafka.ForTest(t)
 	r := newRigOn(t, cluster.Brokers())
 	r.showOnFailure()

@@ -21,11 +21,8 @@ func TestFaults_KilledBetweenTheStepsOfParking(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the relay with failpoints")
 	}
-	binary := filepath.Join(t.TempDir(), "relay")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "faults", "-o", binary, "github.com/outboxrelay/relay/cmd/relay")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	t.Parallel()
+	binary := withFailpoints(t)
 	for _, point := range []string{"settle-ready", "settle-done", "release-sent", "release-acked", "release-deleted"} {
 		t.Run(point, func(t *testing.T) { killAt(t, binary, point, false) })
 	}
@@ -35,7 +32,19 @@ func TestFaults_KilledBetweenTheStepsOfParking(t *testing.T) {
 	}
 }
 
+// withFailpoints builds the relay that heeds RELAY_FAULT.
+func withFailpoints(t *testing.T) (binary string) {
+	t.Helper()
+	binary = filepath.Join(t.TempDir(), "relay")
+	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "faults", "-o", binary, "github.com/outboxrelay/relay/cmd/relay")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
 func killAt(t *testing.T, binary, point string, exactly bool) {
+	t.Parallel()
 	r := newRigOn(t, fake.ForTest(t, map[string]int32{"there": 4, progressTopic: 1}).Brokers())
 	r.showOnFailure()
 	var mode []string
@@ -70,6 +79,8 @@ func killAt(t *testing.T, binary, point string, exactly bool) {
 	eventually(t, "everything is delivered", 60*time.Second, func() bool {
 		return queryRow[int](r, "select count(*) from outbox.delivery where status <> 'delivered'") == 0
 	})
+	// It may have had nothing to do, and be so young that a signal would end it.
+	eventually(t, "the second relay leads", 30*time.Second, func() bool { return strings.Count(r.log.String(), `"leading"`) == 2 })
 	_ = second.Process.Signal(os.Interrupt)
 	if err := second.Wait(); err != nil {
 		t.Errorf("the second relay: %v", err)

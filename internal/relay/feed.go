@@ -49,6 +49,9 @@ type feed struct {
 	// redelivered counts rows that are sent again though Kafka may have them.
 	redelivered *atomic.Int64
 	trace       *tracing.Tracer // nil without tracing
+	// anchored is when the newest anchor was taken, and anchorEvery how old it may become while a transaction is open.
+	anchored    time.Time
+	anchorEvery time.Duration
 }
 
 func (f *feed) run(ctx, stop context.Context) error {
@@ -97,6 +100,9 @@ func (f *feed) run(ctx, stop context.Context) error {
 				return err
 			}
 			continue
+		}
+		if err := f.watchOpen(ctx); err != nil {
+			return err
 		}
 		if err := f.rest(ctx); err != nil {
 			return err
@@ -154,19 +160,6 @@ func (f *feed) still(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	return f.reader.Still(ctx)
-}
-
-// takeAnchors enters what settling has learnt, and forgets what no window can ask for any more.
-func (f *feed) takeAnchors() {
-	for {
-		select {
-		case a := <-f.fresh:
-			f.anchors.Add(a)
-		default:
-			f.anchors.Forget(f.cursor.From.Xmin)
-			return
-		}
-	}
 }
 
 // row does what is to be done with one row: send it, park it, or count it as sent by an earlier session.

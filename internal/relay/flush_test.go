@@ -13,6 +13,7 @@ func TestFlush_WhoWaitsForAcksAsksForThem(t *testing.T) {
 		"the parked runner":        `select 't', 'k', to_json(n), now() + interval '700 ms' from generate_series(1, 3) n`,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, map[string]int32{"unused": 1})
 			o := r.options()
 			o.MaxInFlight = 64 << 10

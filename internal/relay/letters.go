@@ -53,6 +53,9 @@ func (r *runner) shipLetters(ctx context.Context) error {
 		if failure = r.dock.begin(ctx); failure != nil {
 			return store.ErrStop
 		}
+		if r.Trace != nil {
+			p.span = r.traceLetter(row, record)
+		}
 		switch err := r.dock.send(ctx, record, p); {
 		case publisher.Rejected(err):
 			p.fate, p.err, p.alone = rejected, err, true
@@ -103,6 +106,9 @@ func (r *runner) lettersSent(ctx context.Context, parcels []*parcel, failure err
 		if !refused {
 			done = nil
 		}
+	}
+	if r.Trace != nil {
+		r.traceFates(parcels, failure)
 	}
 	if len(done) > 0 {
 		if err := r.yard.Lettered(context.WithoutCancel(ctx), done); err != nil {

@@ -128,6 +128,7 @@ func (s *session) assemble(position store.Position, waiter *waiter, aside *aside
 		maker: newRecordMaker(s.Headers, s.RowTimestamp), waiter: waiter,
 		anchors: position.Anchors, cursor: position.Cursor, fresh: anchors,
 		budget: s.MaxInFlight, hold: s.hold, redelivered: &s.state.redelivered, trace: s.Trace,
+		anchored: time.Now(), anchorEvery: renewEvery(s.LeaseTTL),
 	}
 	if s.txn == nil {
 		s.settle = &settle{settler: s.settler, ledger: s.ledger, aside: aside, fresh: anchors, settled: s.state.settled}

@@ -261,6 +261,7 @@ func TestParked_ARetryThatFailsAgainLetsNothingPass(t *testing.T) {
 }
 
 func TestParked_LargeEventsAreReleasedInOrder(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, map[string]int32{"unused": 1})
 	r.showOnFailure()
 	w := r.start(r.options())

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/outboxrelay/relay/internal/mutant/mutanttest"
 	"github.com/outboxrelay/relay/internal/store"
 	"github.com/outboxrelay/relay/publisher"
 )
@@ -213,10 +212,4 @@ func TestDoubtOf_NothingIsNothing(t *testing.T) {
 	if doubtOf(nil) != nil || *doubtOf(&store.Candidate{Batch: 2, After: 1}) != (inDoubt{2, 1}) {
 		t.Error("the numbers are not the candidate's")
 	}
-}
-
-func TestMutants_OfTransactionsAreCaught(t *testing.T) {
-	mutanttest.Caught(t, map[string]string{
-		"candidate-after-lost-commits": "TestExactly_SkipsNothingThatPostgreSQLForgot",
-	})
 }

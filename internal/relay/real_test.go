@@ -53,6 +53,7 @@ func (r *rig) forbid(topic string) (allow func()) {
 // TestReal_WhatCannotGoStandsAsideAndTheRestArrives has one event of each kind that Kafka would not take, with 10,000
 // healthy ones around them.
 func TestReal_WhatCannotGoStandsAsideAndTheRestArrives(t *testing.T) {
+	t.Parallel()
 	cluster := guarded(t)
 	r := newRigOn(t, cluster.Brokers())
 	r.showOnFailure()
@@ -152,6 +153,7 @@ func TestReal_ADeletedTopicIsHeldAndItsEventsComeBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a real Kafka")
 	}
+	t.Parallel()
 	r := newRigOn(t, kafka.ForTest(t).Brokers())
 	r.showOnFailure()
 	name := "t" + strconv.FormatInt(time.Now().UnixNano(), 36)

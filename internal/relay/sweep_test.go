@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,12 +20,9 @@ import (
 // servers. Its successor must lose nothing and keep the order; with exactly_once it must send nothing twice, and the
 // thawed one neither.
 func TestSweep_EveryStepInterrupted(t *testing.T) {
+	t.Parallel()
 	cluster := kafka.ForTest(t)
-	binary := filepath.Join(t.TempDir(), "relay")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "faults", "-o", binary, "github.com/outboxrelay/relay/cmd/relay")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := withFailpoints(t)
 	n := 0
 	for mode, points := range map[string][]string{
 		"at_least_once": {"acquired", "connected", "position", "page@20", "send@700", "settle-ready@2", "settle-done@2", "renew", "drain"},
@@ -38,6 +34,7 @@ func TestSweep_EveryStepInterrupted(t *testing.T) {
 				n++
 				topic := fmt.Sprintf("sweep-%d-%d", os.Getpid(), n)
 				t.Run(mode+"/"+point+"/"+action, func(t *testing.T) {
+					t.Parallel()
 					s := &sweep{rig: newRigOn(t, cluster.Brokers()), binary: binary, topic: topic, exactly: mode == "exactly_once"}
 					s.showOnFailure()
 					s.createTopic(topic, 4, nil)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
 	"github.com/outboxrelay/relay/internal/devenv/proxy"
-	"github.com/outboxrelay/relay/internal/mutant/mutanttest"
 )
 
 // TestTorn_ALateEndTxnEndsNothing tells the story that publisher/librdkafka/transaction.go fears, on a real Kafka:
@@ -23,6 +22,7 @@ func TestTorn_ALateEndTxnEndsNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Kafka of its own")
 	}
+	t.Parallel()
 	fleet := proxy.NewFleet()
 	t.Cleanup(fleet.Close)
 	cluster, err := kafka.Start(t.Context(), kafka.Options{Advertise: fleet.Advertise})
@@ -63,8 +63,4 @@ func TestTorn_ALateEndTxnEndsNothing(t *testing.T) {
 	if ends := w.State().Report().SessionEnds; ends["recycled"] == 0 {
 		t.Errorf("the producer of a doubtful commit was not replaced: %v", ends)
 	}
-}
-
-func TestMutants_OfDoubtfulCommitsAreCaught(t *testing.T) {
-	mutanttest.CaughtOnServers(t, map[string]string{"no-recycle-after-doubt": "TestTorn_ALateEndTxnEndsNothing"})
 }

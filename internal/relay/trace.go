@@ -122,14 +122,23 @@ func (t *transaction) traceUncommitted(batches []*batch, why error) {
 	}
 }
 
-// traceSent is the span of a parked event that is being sent; nil when its trace is not sampled.
+// traceSent is the span of a parked event, or of its copy, that is being sent; nil when its trace is not sampled.
 func (r *runner) traceSent(row *store.ParkedRow, record *publisher.Record) *tracing.Span {
-	s, ok := spanOf(r.Trace, &row.Row, string(row.Topic), record.Headers)
+	s, ok := spanOf(r.Trace, &row.Row, record.Topic, record.Headers)
 	if !ok {
 		return nil
 	}
 	s.Sent = time.Now().UnixNano()
 	return &s
+}
+
+// traceLetter is traceSent for a copy on its way to the dead-letter topic. The copy is wanted since the event died.
+func (r *runner) traceLetter(row *store.ParkedRow, record *publisher.Record) *tracing.Span {
+	s := r.traceSent(row, record)
+	if s != nil {
+		s.Letter, s.Start = true, min(row.ParkedAt.UnixNano(), s.Sent)
+	}
+	return s
 }
 
 // traceFates tells what became of a shipment. failure is what kept its transaction from being committed, if it had one.

@@ -140,6 +140,7 @@ func eachSampledEventHasItsSpan(t *testing.T, client publisher.Client) {
 }
 
 func TestTrace_TellsWhatCouldNotGoAndWhenItDid(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, map[string]int32{"there": 1})
 	r.showOnFailure()
 	o := r.options()

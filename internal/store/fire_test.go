@@ -214,6 +214,11 @@ func (y *tally) session(t *testing.T, s *testSession, r *rand.Rand, finished *at
 			if last && !cursor.Open {
 				return true
 			}
+			anchor, err := s.reader.Anchor(t.Context()) // as feed does while nothing comes
+			if err != nil {
+				t.Fatal(err)
+			}
+			anchors.Add(anchor)
 			continue
 		}
 		if r.IntN(100) == 0 {

@@ -11,6 +11,7 @@ func TestMutants_OfReadingAreCaught(t *testing.T) {
 		"cursor-on-seq":          "TestWindows_UnderFire",
 		"order-by-xid-seq":       "TestWindows_UnderFire",
 		"anchor-from-xmax":       "TestWindows_UnderFire",
+		"anchor-after-xid":       "TestAnchor_StandsBelowWhatNewerTransactionsDraw",
 		"silent-empty-window":    "TestWindows_UnderFire",
 		"no-second-look":         "TestWindows_UnderFire",
 		"settle-without-epoch":   "TestSettler_WritesNothingUnderAnotherEpoch",

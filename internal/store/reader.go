@@ -37,6 +37,9 @@ const pageSQL = `
 // stillSQL is for a relay at rest: it costs the server less than half of openSQL, whose plan spans the ring.
 const stillSQL = `select pg_current_snapshot()::text`
 
+// anchorSQL gets an xid for the sake of it, and writes nothing.
+const anchorSQL = `select pg_current_xact_id()::text`
+
 const (
 	openName  = "relay_open"
 	pageName  = "relay_page"
@@ -49,6 +52,8 @@ type Reader struct {
 	raw  *pgconn.PgConn
 	row  Row
 	near int64
+	// sequence is sequenceSQL.
+	sequence string
 	// known is the newest snapshot for which nothing was left to read.
 	known string
 	// window is the one whose rows are being handed out.
@@ -61,7 +66,7 @@ func NewReader(ctx context.Context, c *pgx.Conn, names Names) (*Reader, error) {
 	if mutant.On("order-by-xid-seq") {
 		order = "xid, seq"
 	}
-	r := &Reader{conn: c, raw: c.PgConn(), near: defaultNear}
+	r := &Reader{conn: c, raw: c.PgConn(), near: defaultNear, sequence: fmt.Sprintf(sequenceSQL, names.table("events_seq"))}
 	for name, sql := range map[string]string{
 		openName: fmt.Sprintf(openSQL, names.table("events"), order),
 		pageName: fmt.Sprintf(pageSQL, names.table("events"), order), stillName: stillSQL,
@@ -71,6 +76,21 @@ func NewReader(ctx context.Context, c *pgx.Conn, names Names) (*Reader, error) {
 		}
 	}
 	return r, nil
+}
+
+// Anchor makes one between pages. It uses up an xid, so the next Read finds that something has happened. On the reader's
+// own connection, because an anchor says something only about the server that the session reads from.
+func (r *Reader) Anchor(ctx context.Context) (a Anchor, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var xid string
+	if err = behindSequence(ctx, r.conn, r.sequence, &a.Seq, anchorSQL, nil, &xid); err == nil {
+		a.XID, err = parseXID(xid)
+	}
+	if err != nil {
+		return Anchor{}, fmt.Errorf("take an anchor: %w", err)
+	}
+	return a, nil
 }
 
 // Conn is the reader's connection, for statements between pages.

@@ -33,8 +33,8 @@ type Settlement struct {
 	Newest Anchor
 }
 
-// sequenceSQL reads how far the events sequence is. Sent in front of settleSQL and of the session's first statement in
-// one round trip: it runs before those have an xid, which makes (xid, seq) an anchor.
+// sequenceSQL reads how far the events sequence is. Sent in one round trip in front of settleSQL, of the session's first
+// statement and of anchorSQL: it runs before those have an xid, which makes (xid, seq) an anchor.
 const sequenceSQL = `select case when is_called then last_value else 0 end from %[1]s`
 
 // settleSQL moves the cursor, enters the books and parks what cannot go, or does nothing at all when the epoch is not
@@ -185,6 +185,9 @@ func behindSequence(ctx context.Context, c *pgx.Conn, sequence string, seq *int6
 	}
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
+	}
+	if err == nil && mutant.On("anchor-after-xid") {
+		err = c.QueryRow(ctx, sequence).Scan(seq)
 	}
 	return err
 }

@@ -57,8 +57,10 @@ func encode(s *Span) *trace.Span {
 		out.Attributes = append(out.Attributes, whole("messaging.kafka.offset", s.Offset))
 	}
 	if s.Again {
-		out.Attributes = append(out.Attributes, &common.KeyValue{Key: "relay.redelivery",
-			Value: &common.AnyValue{Value: &common.AnyValue_BoolValue{BoolValue: true}}})
+		out.Attributes = append(out.Attributes, truth("relay.redelivery"))
+	}
+	if s.Letter {
+		out.Attributes = append(out.Attributes, truth("relay.dead_letter"))
 	}
 	if s.Sent > 0 {
 		out.Events = []*trace.Span_Event{{Name: "handed to kafka", TimeUnixNano: uint64(s.Sent)}}
@@ -76,6 +78,10 @@ func text(key, value string) *common.KeyValue {
 
 func whole(key string, value int64) *common.KeyValue {
 	return &common.KeyValue{Key: key, Value: &common.AnyValue{Value: &common.AnyValue_IntValue{IntValue: value}}}
+}
+
+func truth(key string) *common.KeyValue {
+	return &common.KeyValue{Key: key, Value: &common.AnyValue{Value: &common.AnyValue_BoolValue{BoolValue: true}}}
 }
 
 func uuid(id [16]byte) string {

@@ -15,6 +15,8 @@ type Span struct {
 	Offset    int64 // -1: not known
 	// Again says that Kafka may have the event already.
 	Again bool
+	// Letter says that this is a copy for the dead-letter topic, not the event itself.
+	Letter bool
 
 	// Class is the class of what went wrong, "" when the event was delivered, and Reason says it to a person.
 	Class, Reason string

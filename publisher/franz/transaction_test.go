@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -33,6 +35,40 @@ func TestTransactions_NoCommitBeforeAllAcks(t *testing.T) {
 	}
 	if _, err := p.Commit(t.Context()); !errors.Is(err, errUndecided) {
 		t.Errorf("commit with a record on its way: %v", err)
+	}
+}
+
+// The only record of a transaction is refused in a way after which franz-go would go on. It has nothing to commit then,
+// asks nobody, and says ok.
+func TestTransactions_NoCommitOfNothingBesideARefusedRecord(t *testing.T) {
+	for _, refusal := range []*kerr.Error{kerr.TransactionAbortable, kerr.UnknownProducerID, kerr.InvalidRecord} {
+		t.Run(refusal.Message, func(t *testing.T) {
+			fake := contract.StartFake(t)
+			brokers := fake.Site().Brokers
+			createTopic(t, brokers, "t")
+			cfg := contract.Config(t, brokers)
+			cfg.TransactionalID, cfg.TransactionTimeout = "id", time.Minute
+			reports := &counter{}
+			p, err := OpenTransactional(t.Context(), cfg, reports)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			if err := p.Begin(); err != nil {
+				t.Fatal(err)
+			}
+			refused := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: refusal, Count: -1})
+			if err := p.Send(t.Context(), &publisher.Record{Topic: "t", Partition: 0}, nil); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the record is reported", func() bool { return p.InFlight() == 0 })
+			if refused.Hits() == 0 || reports.failed.Load() != 1 {
+				t.Fatalf("%d requests refused, %d records failed: this proves nothing", refused.Hits(), reports.failed.Load())
+			}
+			if clean, err := p.Commit(t.Context()); err == nil {
+				t.Errorf("a transaction whose only record was refused is committed, clean %v", clean)
+			}
+		})
 	}
 }
 
