@@ -16,6 +16,7 @@ import (
 func RunTransactions(t *testing.T, client publisher.Client, site Site) {
 	for name, test := range map[string]func(*testing.T, publisher.Client, Site){
 		"ShowsAllOfACommitTogether":             testCommit,
+		"CommitsAtTheLastAck":                   testCommitAtTheLastAck,
 		"ShowsNothingOfAnAbort":                 testAbort,
 		"IsFencedInMidTransaction":              testFencedAtCommit,
 		"IsFencedWhileItSends":                  testFencedSending,
@@ -74,6 +75,41 @@ func testCommit(t *testing.T, client publisher.Client, site Site) {
 		t.Errorf("another key has the record %q", last)
 	}
 }
+
+// Who counts acks may ask for the commit before the last report has returned.
+func testCommitAtTheLastAck(t *testing.T, client publisher.Client, site Site) {
+	topic := newTopic(t, site.Brokers, 1, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ack := unreturned{told: make(chan struct{}), returns: make(chan struct{})}
+	producer, err := client.OpenTransactional(ctx, transactionConfig(t, site.Brokers, topic), ack)
+	if err != nil {
+		t.Fatalf("open a producer: %v", err)
+	}
+	defer producer.Close()
+	defer close(ack.returns)
+	if err := producer.Begin(); err != nil {
+		t.Fatalf("begin a transaction: %v", err)
+	}
+	if err := producer.Send(ctx, &publisher.Record{Topic: topic, Partition: 0, Value: []byte("value")}, nil); err != nil {
+		t.Fatalf("send: %v", err)
+	}
+	producer.Flush()
+	<-ack.told
+	if _, err := producer.Commit(ctx); err != nil {
+		t.Errorf("commit a transaction: %v", err)
+	}
+}
+
+// unreturned is a Reports whose only ack does not return before returns is closed.
+type unreturned struct{ told, returns chan struct{} }
+
+func (u unreturned) Acked(any, int32, int64) {
+	close(u.told)
+	<-u.returns
+}
+
+func (u unreturned) Failed(_ any, err error) { panic(err) }
 
 func testAbort(t *testing.T, client publisher.Client, site Site) {
 	topic := newTopic(t, site.Brokers, 1, nil)

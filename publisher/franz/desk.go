@@ -80,12 +80,13 @@ func (d *desk) work() {
 	}
 }
 
+// report tells of one record. It is out of flight before its user hears of it, who may commit at once upon the last ack.
 func (d *desk) report(s *slot) {
 	d.lanes.Reported(s.lane, s.err == nil)
+	d.lanes.Left(s.lane)
 	if s.err == nil {
 		d.reports.Acked(s.tag, s.lane.Partition(), s.record.Offset)
 	} else {
 		d.reports.Failed(s.tag, s.err)
 	}
-	d.lanes.Left(s.lane)
 }

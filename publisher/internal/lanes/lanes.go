@@ -94,7 +94,7 @@ func (p *Lanes) Withdrawn(l *Lane) int64 {
 	return p.leave(l)
 }
 
-// Reported counts the report of a record. Call Left after its user was told. For the goroutine that reports.
+// Reported counts the report of a record. Left follows, before or after its user is told. For the goroutine that reports.
 func (p *Lanes) Reported(l *Lane, acked bool) {
 	if acked {
 		l.open.Store(true)
