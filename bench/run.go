@@ -66,6 +66,9 @@ func workloadNames() (names []string) {
 
 // tell prints the report and writes its files.
 func tell(report *figures.Report, o options, stdout io.Writer) error {
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
+	}
 	if err := report.Write(filepath.Join(o.out, "bench.json")); err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type standing struct {
 	unsettled  int    // events parked and not settled yet
 	generation uint64 // counts the events parked
 	retryAt    time.Time
+	patience   time.Duration // how long a topic that could not go was left alone the last time
 }
 
 func newAside(skip bool) *aside {
@@ -193,12 +194,22 @@ func (a *aside) postpone(topic, why string, t time.Time) {
 	s.retryAt = t
 }
 
+// askAgain keeps the runner from asking for a topic in trouble too often: shortly at first, for it may be on its way,
+// then longer.
+func (a *aside) askAgain(topic, why string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.wholeTopic(topic, why)
+	s.patience = min(max(2*s.patience, askFirst), askLast)
+	s.retryAt = time.Now().Add(s.patience)
+}
+
 // releasing says that the topic's rows are being released: new events are behind them, no longer held.
 func (a *aside) releasing(topic string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s := a.topics[topic]; s != nil {
-		s.why = whyReleasing
+		s.why, s.patience = whyReleasing, 0
 	}
 }
 
@@ -215,11 +226,19 @@ func (a *aside) dueTopics(now time.Time) []string {
 	return due
 }
 
-// anyTopic says whether a whole topic stands aside.
-func (a *aside) anyTopic() bool {
+// nextTopic is how long no topic that stands aside is to be tried: at most so long, and lookEvery when one may be tried
+// already, for what it waits for tells the runner when it is there.
+func (a *aside) nextTopic(now time.Time, most time.Duration) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.topics) > 0
+	for _, s := range a.topics {
+		until := s.retryAt.Sub(now)
+		if until <= 0 {
+			until = lookEvery
+		}
+		most = min(most, until)
+	}
+	return most
 }
 
 // keysOf are the keys of a topic that stand aside.

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -53,6 +54,29 @@ func TestAside_ATopicInTroubleIsNotTriedBeforeItsTime(t *testing.T) {
 	if a.trouble("t") != "" || a.behind("t", nil) != whyReleasing {
 		t.Error("events of a topic that is being released must wait behind, not be held")
 	}
+}
+
+func TestAside_AsksForATopicSoonAndThenLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAside(false)
+		pause := func() time.Duration {
+			a.askAgain("t", "no_topic: it is not there")
+			return a.nextTopic(time.Now(), time.Minute)
+		}
+		for _, want := range []time.Duration{askFirst, 2 * askFirst, askLast, askLast} {
+			if got := pause(); got != want {
+				t.Errorf("asked again after %v, want %v", got, want)
+			}
+		}
+		time.Sleep(askLast)
+		if len(a.dueTopics(time.Now())) != 1 || a.nextTopic(time.Now(), time.Minute) != lookEvery {
+			t.Error("a topic whose time has come is not due, or the runner does not rest while it waits for others")
+		}
+		a.releasing("t")
+		if got := pause(); got != askFirst {
+			t.Errorf("after it went on, asked again after %v", got)
+		}
+	})
 }
 
 func TestAside_SkipLetsKeysGoOn(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // parkedNow is what is parked, as "payload state" in order.
@@ -73,6 +75,32 @@ func TestParked_ATopicThatAppearsReleasesItsEventsInOrder(t *testing.T) {
 	if n := queryRow[int](r, "select count(*) from outbox.events where topic = 'later'"); n != len(records) {
 		t.Errorf("%d records for %d events", len(records), n)
 	}
+}
+
+// A service that makes its topic and writes the first event at once, while the broker that is asked has not heard of the
+// topic, must not wait for seconds.
+func TestParked_ATopicThatIsAMomentLateCostsAMoment(t *testing.T) {
+	t.Parallel()
+	withEach(t, func(t *testing.T, client publisher.Client) {
+		r := newRig(t, map[string]int32{"unused": 1})
+		r.client = client
+		r.showOnFailure()
+		w := r.start(r.options())
+		r.exec("insert into outbox.events (topic, key, payload) values ('late', 'a', '1')")
+		eventually(t, "the event is held", 10*time.Second, func() bool { return strings.Contains(r.parkedNow(), "held") })
+		r.createTopic("late", 1, nil)
+		made := time.Now()
+		eventually(t, "the event is released", 10*time.Second, func() bool { return r.parkedNow() == "" })
+		if took := time.Since(made); took > 1500*time.Millisecond {
+			t.Errorf("the event waited for %v", took)
+		}
+		r.exec("insert into outbox.events (topic, key, payload) values ('late', 'a', '2')")
+		r.settled(10 * time.Second)
+		w.halt(t)
+		if got := values(r.read("late")); got != "1 2" {
+			t.Errorf("delivered %s", got)
+		}
+	})
 }
 
 func TestParked_ADeadEventHoldsItsKeyUntilSomebodyDecides(t *testing.T) {

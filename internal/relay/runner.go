@@ -20,6 +20,9 @@ const (
 	gather = 50 * time.Millisecond
 	// retryTopic is how long a topic that took no record is left alone.
 	retryTopic = 5 * time.Second
+	// askFirst and askLast are how long a topic in trouble is not asked for again, at first and at last.
+	askFirst = 250 * time.Millisecond
+	askLast  = time.Second
 	// shipmentRows and shipmentBytes bound what the runner reads at once.
 	shipmentRows  = 500
 	shipmentBytes = 8 << 20
@@ -115,13 +118,16 @@ func (r *runner) sleep(ctx, stop context.Context, d time.Duration) {
 
 // idle is how long nothing is to be done, as far as the last look shows.
 func (r *runner) idle(work store.Work) time.Duration {
-	switch {
-	case time.Now().Before(r.pause):
+	most := restMost
+	switch now := time.Now(); {
+	case now.Before(r.pause):
 		return lookEvery
-	case r.aside.anyTopic(), len(r.recheck) > 0, work.Letters && r.DeadLetterTopic != "":
-		return min(max(work.Next, gather), lookEvery)
+	case len(r.recheck) > 0, work.Letters && r.DeadLetterTopic != "":
+		most = lookEvery
+	default:
+		most = r.aside.nextTopic(now, restMost)
 	}
-	return min(max(work.Next, gather), restMost)
+	return max(min(work.Next, most), gather)
 }
 
 // round does a bounded piece of all that is due, so that no lane waits long for another. It says whether there is
@@ -224,7 +230,7 @@ func (r *runner) release(ctx context.Context, topic string) (more bool, err erro
 		if !publisher.TopicTrouble(err) {
 			return false, r.wait(err)
 		}
-		r.aside.postpone(topic, publisher.Reason(err), time.Now().Add(time.Second))
+		r.aside.askAgain(topic, publisher.Reason(err))
 		return false, nil
 	}
 	r.aside.releasing(topic)

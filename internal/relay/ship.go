@@ -78,7 +78,9 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 			failure = p.err
 		}
 		if v := r.blame(p); v != send {
-			r.stand(p, v)
+			if r.stand(p, v); v.state == Held { // Kafka says that the topic is there, and then takes nothing
+				r.aside.postpone(p.topic, v.reason, time.Now().Add(retryTopic))
+			}
 			changes = append(changes, store.Change{No: p.no, State: v.state, Reason: v.reason})
 		}
 	}
@@ -148,7 +150,6 @@ func (r *runner) sendParked(ctx context.Context, row *store.ParkedRow, p *parcel
 func (r *runner) blame(p *parcel) verdict {
 	switch {
 	case publisher.TopicTrouble(p.err):
-		r.aside.postpone(p.topic, publisher.Reason(p.err), time.Now().Add(retryTopic))
 		return verdict{state: Held, reason: publisher.Reason(p.err)}
 	case p.fate == rejected && p.alone:
 		return verdict{state: Dead, reason: publisher.Reason(p.err)}
@@ -162,7 +163,7 @@ func (r *runner) blame(p *parcel) verdict {
 func (r *runner) stand(p *parcel, v verdict) {
 	switch {
 	case v.state == Held:
-		r.aside.postpone(p.topic, v.reason, time.Now().Add(time.Second))
+		r.aside.askAgain(p.topic, v.reason)
 	case v.state == Dead && p.key != nil && !r.SkipDead:
 		r.aside.standKey(p.topic, *p.key)
 	}

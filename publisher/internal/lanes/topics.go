@@ -13,8 +13,10 @@ import (
 const (
 	// goodFor is how old an answer about a usable topic may grow: a new partition waits that long at most.
 	goodFor = 30 * time.Second
-	// troubleFor is short, so that a topic that appears is in use within ten seconds.
-	troubleFor = 4 * time.Second
+	// troubleAtFirst is how old an answer about a topic in trouble may grow. It doubles with each such answer up to
+	// troubleAtLast: a topic may be a moment old and on its way to this broker, or be missing for days.
+	troubleAtFirst = 250 * time.Millisecond
+	troubleAtLast  = 4 * time.Second
 	// againAfter is the pause after a question the cluster did not answer.
 	againAfter = time.Second
 	// forgotten is when a topic that nobody asks for and nobody sends to is no longer watched.
@@ -39,14 +41,23 @@ type answer struct {
 	topic publisher.Topic
 	err   error // topic trouble
 	at    time.Time
+	good  time.Duration // how old it may grow
 }
 
-func (a *answer) due(now time.Time) bool {
-	if a.err != nil {
-		return now.Sub(a.at) >= troubleFor
+// after is an answer of now that follows another, which may be nil.
+func (a *answer) after(before *answer) *answer {
+	switch {
+	case a.err == nil:
+		a.good = goodFor
+	case before == nil || before.err == nil:
+		a.good = troubleAtFirst
+	default:
+		a.good = min(2*before.good, troubleAtLast)
 	}
-	return now.Sub(a.at) >= goodFor
+	return a
 }
+
+func (a *answer) due(now time.Time) bool { return now.Sub(a.at) >= a.good }
 
 // topic is one watched name.
 type topic struct {
@@ -165,19 +176,38 @@ func (t *Topics) wake() {
 
 func (t *Topics) watch(ctx context.Context) {
 	defer close(t.done)
-	tick := time.NewTicker(againAfter)
-	defer tick.Stop()
+	next := time.NewTimer(againAfter)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.bell:
-		case <-tick.C:
+		case <-next.C:
 		}
+		answered := true
 		if due := t.due(time.Now()); len(due) > 0 {
-			t.renew(ctx, due)
+			answered = t.renew(ctx, due)
+		}
+		next.Reset(t.rest(answered))
+	}
+}
+
+// rest is how long to wait for the next look at what is due: againAfter, or less where an answer is to be short-lived
+// and the cluster answers at all.
+func (t *Topics) rest(answered bool) time.Duration {
+	rest := againAfter
+	if !answered {
+		return rest
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.names {
+		if a := n.latest.Load(); a != nil {
+			rest = min(rest, a.good)
 		}
 	}
+	return rest
 }
 
 // due are the topics to ask for now.
@@ -197,14 +227,15 @@ func (t *Topics) due(now time.Time) []*topic {
 	return due
 }
 
-// renew asks for the topics. What has no answer keeps the one it had.
-func (t *Topics) renew(ctx context.Context, due []*topic) {
+// renew asks for the topics, and says whether all were answered. What has no answer keeps the one it had.
+func (t *Topics) renew(ctx context.Context, due []*topic) (answered bool) {
 	names := make([]string, len(due))
 	for i, n := range due {
 		names[i] = n.name
 	}
 	described, err := t.describe(ctx, names)
 	now := time.Now()
+	answered = err == nil
 	for _, n := range due {
 		d := described[n.name]
 		var doubt error
@@ -212,11 +243,12 @@ func (t *Topics) renew(ctx context.Context, due []*topic) {
 		case err != nil:
 			doubt = err
 		case d.Err != nil && !publisher.TopicTrouble(d.Err):
-			doubt = d.Err
+			doubt, answered = d.Err, false
 		default:
-			a := &answer{topic: d.Topic, err: d.Err, at: now}
+			a := (&answer{topic: d.Topic, err: d.Err, at: now}).after(before)
 			if changed(before, a) && !t.learn(n.name) {
-				continue // asked again after a second
+				answered = false // asked again after a second
+				continue
 			}
 			n.latest.Store(a)
 		}
@@ -228,6 +260,7 @@ func (t *Topics) renew(ctx context.Context, due []*topic) {
 		}
 		t.mu.Unlock()
 	}
+	return answered
 }
 
 // changed says whether the client may still believe something else: that the topic is not there, or has fewer
