@@ -50,6 +50,13 @@ func TestRelease(t *testing.T) {
 			t.Errorf("the allocator does not read MALLOC_CONF: %v\n%s", err, out)
 		}
 	})
+	t.Run("gives memory back soon", func(t *testing.T) {
+		asked := exec.Command(binary, "version")
+		asked.Env = append(os.Environ(), "MALLOC_CONF=confirm_conf:true")
+		if out, err := asked.CombinedOutput(); err != nil || !strings.Contains(string(out), "dirty_decay_ms:100") {
+			t.Errorf("the allocator does not have our settings: %v\n%s", err, out)
+		}
+	})
 	t.Run("is small", func(t *testing.T) {
 		if runtime.GOOS+"/"+runtime.GOARCH != "linux/amd64" {
 			t.Skip("the limit is that of linux/amd64")

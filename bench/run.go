@@ -189,7 +189,7 @@ func plan(ctx context.Context, o options, kinds []sut.Kind, report *figures.Repo
 
 // loads are the sizes of the workloads, and the records that warm Kafka.
 func (o options) loads() (workload.Sizes, int) {
-	sizes, warm := workload.Full, 2_000_000
+	sizes, warm := workload.Full, 6_000_000
 	switch {
 	case o.small:
 		sizes, warm = o.sizes, 0
@@ -206,14 +206,13 @@ func wantsFar(jobs []job) bool {
 	return slices.ContainsFunc(jobs, func(j job) bool { return j.Far && len(j.kinds) > 0 })
 }
 
-// measure runs the jobs, workload by workload, and within one round by round.
+// measure runs the jobs round by round.
 func measure(ctx context.Context, b *workload.Bench, jobs []job, rounds int, report *figures.Report) error {
-	for _, j := range jobs {
-		rounds := rounds
-		if j.Once {
-			rounds = 1
-		}
-		for round := 1; round <= rounds; round++ {
+	for round := 1; round <= rounds; round++ {
+		for _, j := range jobs {
+			if j.Once && round > 1 {
+				continue
+			}
 			for _, kind := range j.kinds {
 				b.Rig.Logf("%s %s, round %d of %d", j.Name, kind.Name, round, rounds)
 				measured, err := j.Run(ctx, b, kind)

@@ -67,7 +67,7 @@ func TestReplicas_AFrozenLeaderIsFencedAndFollowsAgain(t *testing.T) {
 }
 
 // mostInFlight is how many rows are in flight at most.
-const mostInFlight = 10_000
+const mostInFlight = 6000
 
 // sayAfter waits for one of these phrases in a line later than since.
 func sayAfter(d *daemon, since time.Time, phrases ...string) (found line) {

@@ -34,9 +34,9 @@ func TestMillion_EachOnceByteExactInOrder(t *testing.T) {
 	}
 }
 
-// What a killed relay may send a second time is what was in flight (10,000 rows) and what was acked and not settled: a
+// What a killed relay may send a second time is what was in flight (6,000 rows) and what was acked and not settled: a
 // settle each 50 ms, and the time one takes.
-const mostCopies = 10_000 + 20_000
+const mostCopies = 6000 + 20_000
 
 func TestKill_NoneLostAndCopiesAtMostWhatWasInFlight(t *testing.T) {
 	binary := setUp(t)
