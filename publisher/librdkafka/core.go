@@ -126,7 +126,8 @@ import (
 
 // core is librdkafka's own client beneath the binding's. Records and reports go through it, for the binding spends as
 // much on each as librdkafka itself: a map entry, five allocations, and a copy of every header
-// (docs/decisions/0011-librdkafka-without-the-binding.md). All else stays the binding's. It may not be used once the client is closed.
+// (docs/decisions/0011-librdkafka-without-the-binding.md). All else stays the binding's. It may not be used once the
+// client is closed.
 //
 // Hand is for one goroutine, and so is what takes events; the others are safe from any.
 type core struct {
