@@ -19,9 +19,6 @@ const (
 	leastPage = 5000
 	mostPage  = 20_000
 	quickPage = 100 * time.Millisecond
-	// maxRowsInFlight is what keeps brokers 10 ms away busy. More is slower at home, for the CPU's caches no longer hold
-	// what is in flight (docs/decisions/0010-franz-hot-path.md).
-	maxRowsInFlight = 6000
 	// patience is how long a row may wait for room while its query is open: an open query pins xmin.
 	patience = time.Second
 	// forEver is longer than any session.
@@ -41,7 +38,8 @@ type feed struct {
 	anchors  *store.Anchors
 	fresh    <-chan store.Anchor // from settle
 	cursor   store.Cursor
-	budget   int64
+	budget   int64         // bytes in flight
+	most     int64         // rows in flight
 	hold     time.Duration // how much trust must be left when a record is handed over
 	txn      *transaction  // nil with at_least_once
 	batch    *batch        // being filled
@@ -302,7 +300,7 @@ func (f *feed) room(size int64) bool {
 		return false
 	}
 	rows := f.ledger.rows.Load()
-	return rows == 0 || (rows < maxRowsInFlight && f.ledger.bytes.Load()+size <= f.budget)
+	return rows == 0 || (rows < f.most && f.ledger.bytes.Load()+size <= f.budget)
 }
 
 // makeRoom waits until a row of this size finds room, and some more, so that what follows goes in one run.
@@ -311,11 +309,11 @@ func (f *feed) makeRoom(ctx, stop context.Context, limit time.Duration, size int
 	if bytes < 0 {
 		return f.ledger.await(ctx, stop, limit, 0, 0)
 	}
-	return f.ledger.await(ctx, stop, limit, maxRowsInFlight*3/4, bytes)
+	return f.ledger.await(ctx, stop, limit, f.most*3/4, bytes)
 }
 
 // waitForRoom waits without an open query, as long as it takes.
 func (f *feed) waitForRoom(ctx, stop context.Context) {
-	f.ledger.await(ctx, stop, forEver, maxRowsInFlight/2, f.budget/2)
+	f.ledger.await(ctx, stop, forEver, f.most/2, f.budget/2)
 	f.crowded = false
 }

@@ -54,7 +54,7 @@ func (m *memory) learn(unsettled []*batch, transactional bool) {
 			case rejected:
 				m.suspects[t.key] = struct{}{}
 			case waiting, failed:
-				if !transactional && !t.unwritten && len(m.sent) < 2*maxRowsInFlight {
+				if !transactional && !t.unwritten && len(m.sent) < 2*mostRows {
 					m.sent[t.key] = struct{}{}
 				}
 			}

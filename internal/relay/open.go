@@ -127,7 +127,7 @@ func (s *session) assemble(position store.Position, waiter *waiter, aside *aside
 			aside: aside, count: s.state.topic, topics: map[string]*topicState{}},
 		maker: newRecordMaker(s.Headers, s.RowTimestamp), waiter: waiter,
 		anchors: position.Anchors, cursor: position.Cursor, fresh: anchors,
-		budget: s.MaxInFlight, hold: s.hold, redelivered: &s.state.redelivered, trace: s.Trace,
+		budget: s.MaxInFlight, most: s.rowsInFlight(), hold: s.hold, redelivered: &s.state.redelivered, trace: s.Trace,
 		anchored: time.Now(), anchorEvery: renewEvery(s.LeaseTTL),
 	}
 	if s.txn == nil {

@@ -54,5 +54,20 @@ type Options struct {
 // ProducerLimits are what a producer for these options must be able to queue: more than the relay ever has in flight.
 func (o *Options) ProducerLimits() (records int, bytes int64) {
 	const oneLargeRow = 1 << 30 // a row beyond the budget goes alone
-	return 2 * maxRowsInFlight, o.MaxInFlight + oneLargeRow
+	return int(2 * o.rowsInFlight()), o.MaxInFlight + oneLargeRow
+}
+
+const (
+	// usualRows are in flight at most with usualBytes, the default of MaxInFlight. More is slower at home, for the CPU's
+	// caches no longer hold what is in flight (docs/decisions/0010-franz-hot-path.md).
+	usualRows  = 6000
+	usualBytes = 32 << 20
+	// mostRows bound the Kafka client's queue.
+	mostRows = 10 * usualRows
+)
+
+// rowsInFlight is how many rows are in flight at most. Whoever gives more than the usual bytes has brokers far away, and
+// needs rows in proportion.
+func (o *Options) rowsInFlight() int64 {
+	return min(max(usualRows, o.MaxInFlight*usualRows/usualBytes), mostRows)
 }

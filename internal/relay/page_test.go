@@ -24,3 +24,12 @@ func TestNextLimit_GrowsOnlyWhilePagesAreQuick(t *testing.T) {
 		t.Errorf("after slow pages the next has %d rows, want %d", limit, leastPage)
 	}
 }
+
+func TestOptions_RowsInFlightGrowWithTheBudget(t *testing.T) {
+	for budget, want := range map[int64]int64{1 << 20: usualRows, 32 << 20: usualRows, 64 << 20: 2 * usualRows, 4 << 30: mostRows} {
+		o := Options{MaxInFlight: budget}
+		if got := o.rowsInFlight(); got != want {
+			t.Errorf("%d bytes: %d rows, want %d", budget, got, want)
+		}
+	}
+}

@@ -118,14 +118,13 @@ func (r *runner) sleep(ctx, stop context.Context, d time.Duration) {
 
 // idle is how long nothing is to be done, as far as the last look shows.
 func (r *runner) idle(work store.Work) time.Duration {
-	most := restMost
-	switch now := time.Now(); {
+	now := time.Now()
+	most := r.aside.nextTopic(now, restMost)
+	switch {
 	case now.Before(r.pause):
 		return lookEvery
 	case len(r.recheck) > 0, work.Letters && r.DeadLetterTopic != "":
-		most = lookEvery
-	default:
-		most = r.aside.nextTopic(now, restMost)
+		most = min(most, lookEvery)
 	}
 	return max(min(work.Next, most), gather)
 }
