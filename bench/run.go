@@ -206,14 +206,16 @@ func wantsFar(jobs []job) bool {
 	return slices.ContainsFunc(jobs, func(j job) bool { return j.Far && len(j.kinds) > 0 })
 }
 
-// measure runs the jobs round by round.
+// measure runs the jobs round by round. Each round begins with another system: whoever is the first of a workload meets
+// servers that have just done something else.
 func measure(ctx context.Context, b *workload.Bench, jobs []job, rounds int, report *figures.Report) error {
 	for round := 1; round <= rounds; round++ {
 		for _, j := range jobs {
 			if j.Once && round > 1 {
 				continue
 			}
-			for _, kind := range j.kinds {
+			for i := range j.kinds {
+				kind := j.kinds[(i+round-1)%len(j.kinds)]
 				b.Rig.Logf("%s %s, round %d of %d", j.Name, kind.Name, round, rounds)
 				measured, err := j.Run(ctx, b, kind)
 				if err != nil {

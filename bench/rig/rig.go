@@ -102,48 +102,6 @@ func (r *Rig) start(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-// warm has the broker compile what it runs: a cold one adds tens of milliseconds to a record and halves the rate.
-func (r *Rig) warm(ctx context.Context, records int) error {
-	if records == 0 {
-		return nil
-	}
-	r.Settings["kafka warmed with"] = fmt.Sprintf("%d records", records)
-	r.Logf("warming Kafka with %d records", records)
-	topic, err := r.Topic(ctx, 4)
-	if err != nil {
-		return err
-	}
-	producer, err := kgo.NewClient(kgo.SeedBrokers(r.Kafka.Brokers()...), kgo.DefaultProduceTopic(topic),
-		kgo.ConsumeTopics(topic), kgo.ProducerLinger(time.Millisecond))
-	if err != nil {
-		return err
-	}
-	defer producer.Close()
-	value := make([]byte, 300)
-	var failed atomic.Pointer[error]
-	for range records {
-		producer.Produce(ctx, &kgo.Record{Value: value}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				failed.Store(&err)
-			}
-		})
-	}
-	if err := producer.Flush(ctx); err != nil {
-		return fmt.Errorf("warm Kafka: %w", err)
-	}
-	if err := failed.Load(); err != nil {
-		return fmt.Errorf("warm Kafka: %w", *err)
-	}
-	for read := 0; read < records; {
-		fetches := producer.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("warm Kafka: read back: %w", err)
-		}
-		read += fetches.NumRecords()
-	}
-	return r.drop(ctx, topic)
-}
-
 // Close ends all. Safe on a rig that is half open.
 func (r *Rig) Close() {
 	if r.client != nil {
