@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/outboxrelay/relay/internal/alarm"
 )
 
 const (
@@ -152,17 +154,17 @@ func (p *Proxy) carry(from, to net.Conn) {
 
 // deliver writes each chunk when it is due.
 func (p *Proxy) deliver(queue <-chan chunk, to net.Conn) error {
-	alarm, err := newAlarm()
+	ring, err := alarm.New()
 	if err != nil {
 		p.fail(err)
 		return err
 	}
-	defer p.forget(alarm)
-	if !p.keep(alarm) {
+	defer p.forget(ring)
+	if !p.keep(ring) {
 		return net.ErrClosed
 	}
 	for c := range queue {
-		if err := alarm.wait(c.due); err != nil {
+		if err := ring.Wait(c.due); err != nil {
 			if !errors.Is(err, os.ErrClosed) {
 				p.fail(err)
 			}

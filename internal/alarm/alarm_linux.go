@@ -1,6 +1,7 @@
-package distance
+package alarm
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -9,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alarm waits for a moment to some hundredths of a millisecond. Go's own timers do not: an idle program sleeps in whole
-// milliseconds, and half of a short round trip is one.
-type alarm struct {
+// Alarm waits, for one goroutine.
+type Alarm struct {
 	file *os.File
 	raw  syscall.RawConn
 }
 
-func newAlarm() (*alarm, error) {
+// New makes one, to be closed.
+func New() (*Alarm, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make a timer: %w", err)
@@ -27,11 +28,11 @@ func newAlarm() (*alarm, error) {
 		file.Close()
 		return nil, fmt.Errorf("make a timer: %w", err)
 	}
-	return &alarm{file, raw}, nil
+	return &Alarm{file, raw}, nil
 }
 
-// wait returns at the time, or at once when it is over. For one goroutine. After Close it is os.ErrClosed.
-func (a *alarm) wait(until time.Time) error {
+// Wait returns at the time, or at once when it is over. After Close it is os.ErrClosed.
+func (a *Alarm) Wait(until time.Time) error {
 	left := time.Until(until)
 	if left <= 0 {
 		return nil
@@ -39,7 +40,7 @@ func (a *alarm) wait(until time.Time) error {
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(left))}
 	var set error
 	if err := a.raw.Control(func(fd uintptr) { set = unix.TimerfdSettime(int(fd), 0, &spec, nil) }); err != nil {
-		return fmt.Errorf("set a timer: %w", err)
+		return fmt.Errorf("set a timer: %w", errors.Join(os.ErrClosed, err)) // the one thing that it fails for
 	}
 	if set != nil {
 		return fmt.Errorf("set a timer: %w", set)
@@ -52,4 +53,4 @@ func (a *alarm) wait(until time.Time) error {
 }
 
 // Close ends a wait, too.
-func (a *alarm) Close() error { return a.file.Close() }
+func (a *Alarm) Close() error { return a.file.Close() }
