@@ -273,38 +273,6 @@ func TestSession_MissingTopicHoldsItsEventsAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestSession_KeepsWithinTheBudget(t *testing.T) {
-	r := newRig(t, map[string]int32{"unused": 1})
-	r.showOnFailure()
-	r.exec("insert into outbox.events (topic, payload_bytes) select 't', convert_to(repeat('x', 100000), 'UTF8') from generate_series(1, 100)")
-	f := &manuals{}
-	o := f.onto(r.options())
-	o.MaxInFlight = 1 << 20
-	w := r.start(o)
-	m := f.nth(t, 0, 10)
-	for until := time.Now().Add(patience + 500*time.Millisecond); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
-		if got := w.State().Report(); got.InFlight > 10 || got.InFlightBytes > o.MaxInFlight {
-			t.Fatalf("%d events with %d bytes are in flight", got.InFlight, got.InFlightBytes)
-		}
-	}
-	// The query was given up after a second: no backend of ours holds a snapshot.
-	pinned := queryRow[int](r, `select count(*) from pg_stat_activity where application_name like 'relay %' and state = 'active'
-		and datname = current_database()`)
-	if pinned > 0 {
-		t.Error("a page is still open while nothing may be sent")
-	}
-	for sent := 10; sent <= 100; sent = len(m.values()) {
-		m.ackAll()
-		if sent == 100 {
-			break
-		}
-		m = f.nth(t, 0, min(100, sent+1))
-	}
-	m.ackAll()
-	r.settled(10 * time.Second)
-	w.halt(t)
-}
-
 func (m *manual) ackAll() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
