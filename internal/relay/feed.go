@@ -56,6 +56,7 @@ type feed struct {
 func (f *feed) run(ctx, stop context.Context) error {
 	f.batch, f.limit = f.ledger.begin(), leastPage
 	for ctx.Err() == nil && stop.Err() == nil {
+		asked := time.Now()
 		f.takeAnchors()
 		if still, err := f.still(ctx); err != nil {
 			return err
@@ -63,7 +64,7 @@ func (f *feed) run(ctx, stop context.Context) error {
 			if err := f.rest(ctx); err != nil {
 				return err
 			}
-			if err := f.waiter.wait(ctx, stop); err != nil {
+			if err := f.waiter.wait(ctx, stop, asked); err != nil {
 				return err
 			}
 			continue
@@ -72,7 +73,6 @@ func (f *feed) run(ctx, stop context.Context) error {
 		if err := fault.At("page"); err != nil {
 			return err
 		}
-		asked := time.Now()
 		page, err := f.reader.Read(ctx, f.cursor, f.anchors, f.limit, func(row *store.Row) error {
 			return f.row(ctx, stop, row)
 		})
@@ -98,15 +98,19 @@ func (f *feed) run(ctx, stop context.Context) error {
 			if err := f.waiter.wake(ctx); err != nil {
 				return err
 			}
+		}
+		if f.cursor.Open {
 			continue
 		}
-		if err := f.watchOpen(ctx); err != nil {
-			return err
+		if page.Rows == 0 {
+			if err := f.watchOpen(ctx); err != nil {
+				return err
+			}
+			if err := f.rest(ctx); err != nil {
+				return err
+			}
 		}
-		if err := f.rest(ctx); err != nil {
-			return err
-		}
-		if err := f.waiter.wait(ctx, stop); err != nil {
+		if err := f.waiter.wait(ctx, stop, asked); err != nil {
 			return err
 		}
 	}

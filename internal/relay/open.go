@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/outboxrelay/relay/internal/alarm"
 	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/internal/store"
@@ -164,7 +165,11 @@ func (s *session) openRunner(ctx context.Context, aside *aside, fence store.Fenc
 
 // waiterFor chooses how to wait: listen where that is asked for or safe, else poll.
 func (s *session) waiterFor(ctx context.Context) (*waiter, error) {
-	w := &waiter{least: s.PollLeast, most: s.PollMost, rest: s.Rest}
+	var err error
+	if s.alarm, err = alarm.New(); err != nil {
+		return nil, err
+	}
+	w := &waiter{least: s.PollLeast, most: s.PollMost, alarm: s.alarm, rest: s.Rest}
 	if s.Wake == "poll" {
 		return w, nil
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/outboxrelay/relay/internal/alarm"
 	"github.com/outboxrelay/relay/internal/fault"
 	"github.com/outboxrelay/relay/internal/store"
 	"github.com/outboxrelay/relay/publisher"
@@ -36,6 +37,7 @@ type session struct {
 	dock     *dock // the runner's
 	findings *findings
 	fail     context.CancelCauseFunc
+	alarm    *alarm.Alarm // the waiter's
 
 	// unsettled is how many rows the session has sent and not settled, known at its end. Where no session of this
 	// process follows, these are the second copies.
@@ -165,6 +167,9 @@ func (s *session) close() {
 	}
 	if s.dock != nil {
 		s.dock.close()
+	}
+	if s.alarm != nil {
+		s.alarm.Close()
 	}
 	if s.reader != nil {
 		s.reader.Close()

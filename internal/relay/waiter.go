@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/outboxrelay/relay/internal/alarm"
 	"github.com/outboxrelay/relay/internal/store"
 )
 
@@ -12,6 +13,9 @@ const (
 	alert = 50 * time.Millisecond
 	// asleepFor bounds a sleep under the doorbell: the safety poll.
 	asleepFor = 2 * time.Second
+	// exact is up to which length a wait is of Linux's own kind; Go's timers would make one millisecond of half a one.
+	// Such a wait does not end for a stop.
+	exact = 5 * time.Millisecond
 	// restful is how long nothing has to have come before the process is told that it rests.
 	restful = 2 * time.Second
 )
@@ -20,6 +24,7 @@ const (
 // there is a doorbell, until it rings. Feed's own.
 type waiter struct {
 	least, most time.Duration
+	alarm       *alarm.Alarm
 	bell        *store.Doorbell // nil: poll
 	set         bool            // the bell hangs: the next insert rings
 	rest        func(bool)      // told when a rest begins and ends
@@ -28,8 +33,9 @@ type waiter struct {
 	next        time.Duration
 }
 
-// wait returns when it is time to look again, or when ctx or stop ends. Called after each look that found no row.
-func (w *waiter) wait(ctx, stop context.Context) error {
+// wait returns when it is time to look again, or when ctx or stop ends. Called after each look that found all there is,
+// with the time when it began: looks begin so far apart, and one that took longer leaves PostgreSQL a little peace.
+func (w *waiter) wait(ctx, stop context.Context, asked time.Time) error {
 	if !w.rests && w.resting() && time.Since(w.active) > restful {
 		w.rests = true
 		w.rest(true)
@@ -49,7 +55,12 @@ func (w *waiter) wait(ctx, stop context.Context) error {
 			return nil // one more look before the sleep
 		}
 	}
-	timer := time.NewTimer(max(w.next, w.least))
+	next := max(w.next, w.least)
+	left := max(next-time.Since(asked), w.least/4)
+	if left <= exact {
+		return w.alarm.Wait(time.Now().Add(left))
+	}
+	timer := time.NewTimer(left)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
