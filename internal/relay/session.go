@@ -169,7 +169,7 @@ func (s *session) close() {
 		s.dock.close()
 	}
 	if s.alarm != nil {
-		s.alarm.Close()
+		_ = s.alarm.Close()
 	}
 	if s.reader != nil {
 		s.reader.Close()
