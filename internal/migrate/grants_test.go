@@ -152,6 +152,7 @@ func TestGrantRelay_GivesWhatRunningNeedsAndNoMore(t *testing.T) {
 		{sql: `select * from events`, may: true},
 		{sql: `select * from events_3`, may: true},
 		{sql: `select last_value, is_called from events_seq`, may: true},
+		{sql: `select pg_sequence_last_value('events_seq')`, may: true},
 		{sql: `select system_identifier from pg_control_system()`, may: true},
 		{sql: `select timeline_id from pg_control_checkpoint()`, may: true},
 		{sql: `insert into relays (name) values ('main') on conflict do nothing`, may: true},

@@ -58,7 +58,7 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name, holder st
 	var candidate []byte
 	var fresh Anchor
 	var xid string
-	err := behindSequence(ctx, c, fmt.Sprintf(sequenceSQL, names.table("events_seq")), &fresh.Seq, fmt.Sprintf(`
+	err := behindSequence(ctx, c, sequenceOf(names), &fresh.Seq, fmt.Sprintf(`
 		update %s set session = session + 1 where name = $1 and epoch = $2 and holder = $3
 		returning window_from::text, window_to::text, after_seq, floor_seq, anchor_xid::text, anchor_seq, system_identifier, timeline,
 		       batch, candidate::text, session, pg_current_xact_id()::text`, names.table("relays")),

@@ -66,7 +66,7 @@ func NewReader(ctx context.Context, c *pgx.Conn, names Names) (*Reader, error) {
 	if mutant.On("order-by-xid-seq") {
 		order = "xid, seq"
 	}
-	r := &Reader{conn: c, raw: c.PgConn(), near: defaultNear, sequence: fmt.Sprintf(sequenceSQL, names.table("events_seq"))}
+	r := &Reader{conn: c, raw: c.PgConn(), near: defaultNear, sequence: sequenceOf(names)}
 	for name, sql := range map[string]string{
 		openName: fmt.Sprintf(openSQL, names.table("events"), order),
 		pageName: fmt.Sprintf(pageSQL, names.table("events"), order), stillName: stillSQL,

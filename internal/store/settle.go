@@ -35,7 +35,14 @@ type Settlement struct {
 
 // sequenceSQL reads how far the events sequence is. Sent in one round trip in front of settleSQL, of the session's first
 // statement and of anchorSQL: it runs before those have an xid, which makes (xid, seq) an anchor.
-const sequenceSQL = `select case when is_called then last_value else 0 end from %[1]s`
+//
+// The function locks the sequence's page. A select of last_value does not: while nextval writes its log record, every
+// 32nd time, it sees the value of 32 numbers further on, and an anchor with that loses the rows in between.
+const sequenceSQL = `select coalesce(pg_sequence_last_value(%[1]s::regclass), 0)`
+
+func sequenceOf(names Names) string {
+	return fmt.Sprintf(sequenceSQL, quoted(names.table("events_seq")))
+}
 
 // settleSQL moves the cursor, enters the books and parks what cannot go, or does nothing at all when the epoch is not
 // ours any more. All updates of relays and slots are HOT: no indexed column changes. Rows are found by slot and seq
@@ -83,7 +90,7 @@ func NewSettler(c *pgx.Conn, names Names, name string) *Settler {
 		unfenced = "or true"
 	}
 	return &Settler{conn: c, name: name,
-		sequence: fmt.Sprintf(sequenceSQL, names.table("events_seq")), prepare: fmt.Sprintf(prepareSQL, names.table("relays")),
+		sequence: sequenceOf(names), prepare: fmt.Sprintf(prepareSQL, names.table("relays")),
 		sql: fmt.Sprintf(settleSQL, names.table("relays"), names.table("slots"), names.table("parked"),
 			names.table("events"), unfenced)}
 }
