@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A quarter of a millisecond is what Go's timers cannot wait on Linux: they come after a whole one.
+// A quarter of a millisecond: neither less, nor the whole one that it is with Go's timers in an idle program.
 func TestWait_IsExact(t *testing.T) {
 	a, err := New()
 	if err != nil {
