@@ -20,6 +20,10 @@ type Client interface {
 	// take the configuration.
 	Ping(ctx context.Context, cfg Config) error
 
+	// Copies is how often a producer of this client holds a record's bytes at most, until it is acked: in a buffer of its
+	// own, and once more in the request if it does not send from there.
+	Copies() int64
+
 	// Open starts a producer. It does not wait for the cluster: ask Ping before. Reports get every outcome from one
 	// goroutine, until Close returns. The error tells what the client does not take of the configuration.
 	Open(cfg Config, reports Reports) (Producer, error)

@@ -105,7 +105,7 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 		return o, err
 	}
 	kafka := &kafkaSide{cfg: cfg, client: clientOf(cfg), limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
-	o.Open, o.Ping = kafka.open, kafka.ping
+	o.Open, o.Ping, o.Copies = kafka.open, kafka.ping, kafka.client.Copies()
 	if cfg.Kafka.Client == config.ClientFranz {
 		kafka.timeout = relay.UnackedTimeout // its connections stop with the lease, so the lease need not bound it
 	}

@@ -6,16 +6,22 @@ import (
 )
 
 func TestSession_KeepsWithinTheBudget(t *testing.T) {
+	t.Run("one copy", func(t *testing.T) { keepsWithinTheBudget(t, 1, 10) })
+	t.Run("the client holds two", func(t *testing.T) { keepsWithinTheBudget(t, 2, 5) })
+}
+
+// keepsWithinTheBudget has so many events of 100 kB fit into a mebibyte with a client that holds each copies times.
+func keepsWithinTheBudget(t *testing.T, copies int64, fit int) {
 	r := newRig(t, map[string]int32{"unused": 1})
 	r.showOnFailure()
 	r.exec("insert into outbox.events (topic, payload_bytes) select 't', convert_to(repeat('x', 100000), 'UTF8') from generate_series(1, 100)")
 	f := &manuals{}
 	o := f.onto(r.options())
-	o.MaxInFlight = 1 << 20
+	o.MaxInFlight, o.Copies = 1<<20, copies
 	w := r.start(o)
-	m := f.nth(t, 0, 10)
+	m := f.nth(t, 0, fit)
 	for until := time.Now().Add(patience + 500*time.Millisecond); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
-		if got := w.State().Report(); got.InFlight > 10 || got.InFlightBytes > o.MaxInFlight {
+		if got := w.State().Report(); got.InFlight > int64(fit) || got.InFlightBytes*copies > o.MaxInFlight {
 			t.Fatalf("%d events with %d bytes are in flight", got.InFlight, got.InFlightBytes)
 		}
 	}
@@ -25,7 +31,7 @@ func TestSession_KeepsWithinTheBudget(t *testing.T) {
 	if pinned > 0 {
 		t.Error("a page is still open while nothing may be sent")
 	}
-	for sent := 10; sent <= 100; sent = len(m.values()) {
+	for sent := fit; sent <= 100; sent = len(m.values()) {
 		m.ackAll()
 		if sent == 100 {
 			break

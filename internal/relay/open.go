@@ -128,7 +128,7 @@ func (s *session) assemble(position store.Position, waiter *waiter, aside *aside
 			aside: aside, count: s.state.topic, topics: map[string]*topicState{}},
 		maker: newRecordMaker(s.Headers, s.RowTimestamp), waiter: waiter,
 		anchors: position.Anchors, cursor: position.Cursor, fresh: anchors,
-		budget: s.MaxInFlight, most: s.rowsInFlight(), hold: s.hold, redelivered: &s.state.redelivered, trace: s.Trace,
+		budget: s.bytesInFlight(), most: s.rowsInFlight(), hold: s.hold, redelivered: &s.state.redelivered, trace: s.Trace,
 		anchored: time.Now(), anchorEvery: renewEvery(s.LeaseTTL),
 	}
 	if s.txn == nil {
@@ -137,7 +137,7 @@ func (s *session) assemble(position store.Position, waiter *waiter, aside *aside
 	}
 	s.txn.settler, s.txn.ledger, s.txn.aside, s.txn.fresh = s.settler, s.ledger, aside, anchors
 	s.txn.state, s.txn.trace = s.state, s.Trace
-	s.txn.settled, s.txn.budget, s.txn.limit = s.state.settled, s.MaxInFlight, s.memory.limit
+	s.txn.settled, s.txn.budget, s.txn.limit = s.state.settled, s.bytesInFlight(), s.memory.limit
 	s.feed.txn = s.txn
 }
 

@@ -19,7 +19,8 @@ type Options struct {
 	Wake     string // auto, listen or poll
 
 	LeaseTTL     time.Duration
-	MaxInFlight  int64 // bytes
+	MaxInFlight  int64 // bytes that what is in flight may take
+	Copies       int64 // publisher.Client's; 0 is 1
 	DrainTimeout time.Duration
 	PollLeast    time.Duration
 	PollMost     time.Duration
@@ -65,6 +66,9 @@ const (
 	// mostRows bound the Kafka client's queue.
 	mostRows = 10 * usualRows
 )
+
+// bytesInFlight is how many bytes of rows are in flight at most.
+func (o *Options) bytesInFlight() int64 { return o.MaxInFlight / max(o.Copies, 1) }
 
 // rowsInFlight is how many rows are in flight at most. Whoever gives more than the usual bytes has brokers far away, and
 // needs rows in proportion.

@@ -37,6 +37,9 @@ func (Client) CheckProperties(properties map[string]string) []error {
 	return errs
 }
 
+// Copies counts the record and the request that it is written into.
+func (Client) Copies() int64 { return 2 }
+
 // Ping is [Ping].
 func (Client) Ping(ctx context.Context, cfg publisher.Config) error { return Ping(ctx, cfg) }
 

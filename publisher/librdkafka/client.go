@@ -24,6 +24,9 @@ func (Client) CheckProperties(properties map[string]string) []error {
 	return CheckProperties(properties)
 }
 
+// Copies counts the record: librdkafka writes requests from there.
+func (Client) Copies() int64 { return 1 }
+
 // Ping is [Ping].
 func (Client) Ping(ctx context.Context, cfg publisher.Config) error { return Ping(ctx, cfg) }
 
