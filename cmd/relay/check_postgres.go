@@ -10,6 +10,7 @@ import (
 
 	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/internal/migrate"
+	"github.com/outboxrelay/relay/internal/store"
 )
 
 const (
@@ -40,6 +41,11 @@ func (c *checkup) checkPostgres(ctx context.Context, cfg *config.Config) []strin
 		return nil
 	}
 	c.checkCursor(ctx, conn, cfg.Outbox.Name)
+	if err := store.CheckSequence(ctx, conn, store.In(cfg.Outbox.Schema)); err != nil {
+		c.fail("sequence", err.Error(), "")
+	} else {
+		c.ok("sequence", "events_seq counts one by one")
+	}
 	c.checkAdopted(ctx, conn, cfg.Outbox.Schema)
 	c.checkWake(ctx, conn, cfg.Outbox.Wake)
 	c.checkClock(ctx, conn)
@@ -60,11 +66,11 @@ select distinct topic from (select topic from events order by seq desc limit $1)
 func (c *checkup) checkServer(ctx context.Context, conn *pgx.Conn) bool {
 	const query = `
 select current_setting('server_version_num')::int, split_part(current_setting('server_version'), ' ', 1), pg_is_in_recovery(),
-       current_database(), current_user, current_setting('fsync') = 'on'`
+       current_database(), current_user, current_setting('fsync') = 'on', current_setting('synchronous_commit') <> 'off'`
 	var number int
 	var version, database, user string
-	var recovery, fsync bool
-	if err := conn.QueryRow(ctx, query).Scan(&number, &version, &recovery, &database, &user, &fsync); err != nil {
+	var recovery, fsync, waits bool
+	if err := conn.QueryRow(ctx, query).Scan(&number, &version, &recovery, &database, &user, &fsync, &waits); err != nil {
 		c.fail("postgres", "ask the server about itself: "+err.Error(), "")
 		return false
 	}
@@ -86,6 +92,10 @@ select current_setting('server_version_num')::int, split_part(current_setting('s
 	c.ok("postgres", "PostgreSQL %s at %s, database %s, role %s, %s", version, where, database, user, encrypted)
 	if !fsync {
 		c.warn("postgres", "fsync is off: a crash of the server can lose committed events", "set fsync = on, except on a server for tests")
+	}
+	if !waits {
+		c.warn("postgres", "synchronous_commit is off: commits are seen before they are on disk, so a crash of the server can take back a change whose event is in Kafka",
+			"set synchronous_commit = on, at least for the roles that write events")
 	}
 	return true
 }

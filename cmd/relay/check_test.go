@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/outboxrelay/relay/publisher"
 )
 
@@ -32,7 +34,7 @@ func TestCheck_AllIsWell(t *testing.T) {
 	}
 	for _, want := range [][3]string{
 		{"configuration", statusOK, "valid"}, {"postgres", statusOK, "PostgreSQL 1"}, {"schema", statusOK, "all migrations"},
-		{"rights", statusWarn, "superuser"}, {"wake", statusOK, ""}, {"cursor", statusOK, "of this server"}, {"clock", statusOK, ""}, {"kafka", statusOK, "1 broker"},
+		{"rights", statusWarn, "superuser"}, {"wake", statusOK, ""}, {"sequence", statusOK, ""}, {"cursor", statusOK, "of this server"}, {"clock", statusOK, ""}, {"kafka", statusOK, "1 broker"},
 		{"topic", statusWarn, "orders: replication factor 1"},
 	} {
 		if !r.has(want[0], want[1], want[2]) {
@@ -94,6 +96,27 @@ func TestCheck_FindsWhatIsWrong(t *testing.T) {
 		r = decode[checkReport](t, runRelay(t, append(env, kafkaEnv...), "check", "--json").wants(t, exitDone))
 		if !r.has("cursor", statusWarn, "another timeline") {
 			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("commits that do not wait for the disk", func(t *testing.T) {
+		env, conn := database(t)
+		execute(t, conn, fmt.Sprintf(`alter database %s set synchronous_commit = off`, pgx.Identifier{conn.Config().Database}.Sanitize()))
+		r := decode[checkReport](t, runRelay(t, append(env, kafkaEnv...), "check", "--json").wants(t, exitDone))
+		if !r.has("postgres", statusWarn, "synchronous_commit is off") {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("a sequence that was set back", func(t *testing.T) {
+		env, conn := database(t)
+		execute(t, conn, `insert into outbox.events (topic, payload) select 'allowed', '{}' from generate_series(1, 3); select setval('outbox.events_seq', 1)`)
+		r := decode[checkReport](t, runRelay(t, append(env, kafkaEnv...), "check", "--json").wants(t, exitFound))
+		if !r.has("sequence", statusFail, "stands at 1 and was at 3") {
+			t.Errorf("%+v", r)
+		}
+		runRelay(t, env, "rebase", "--yes", "--force").wants(t, exitDone)
+		r = decode[checkReport](t, runRelay(t, append(env, kafkaEnv...), "check", "--json").wants(t, exitDone))
+		if !r.has("sequence", statusOK, "") {
+			t.Errorf("after a rebase: %+v", r)
 		}
 	})
 	t.Run("configuration", func(t *testing.T) {

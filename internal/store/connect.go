@@ -33,13 +33,16 @@ const (
 // sessionRules hold on each connection of the relay. Plans are pinned: events is empty most of the time, so the
 // planner's statistics would one day choose a sequential scan of a backlog; the page query needs a Merge Append over
 // the seq indexes of the ring. lock_timeout keeps us from queueing behind an ALTER for ever (and writers behind us).
+// exactly_once needs what it prepares to be on disk; settings above "on" and "local" stay.
 const sessionRules = `
 	set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off; set jit = off;
 	set plan_cache_mode = force_generic_plan;
 	set search_path = pg_catalog; set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres';
 	set bytea_output = 'hex'; set extra_float_digits = 1; set client_min_messages = warning;
 	set statement_timeout = 0; set lock_timeout = '5s'; set idle_in_transaction_session_timeout = 0;
-	set idle_session_timeout = 0; set default_transaction_read_only = off; set default_transaction_isolation = 'read committed'`
+	set idle_session_timeout = 0;
+	select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off';
+	set default_transaction_read_only = off; set default_transaction_isolation = 'read committed'`
 
 // Refused is an error that waiting does not cure: this server or this schema is not one that the relay may work on.
 type Refused struct{ Why string }

@@ -56,9 +56,12 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name, holder st
 	var timeline *int32
 	var after, floor, anchorSeq, batch, session int64
 	var candidate []byte
-	var fresh Anchor
 	var xid string
-	err := behindSequence(ctx, c, sequenceOf(names), &fresh.Seq, fmt.Sprintf(`
+	sequence := newSequence(names)
+	if err := sequence.countTable(ctx, c); err != nil {
+		return Position{}, fmt.Errorf("ask how far the numbers of events are: %w", err)
+	}
+	reached, err := sequence.before(ctx, c, fmt.Sprintf(`
 		update %s set session = session + 1 where name = $1 and epoch = $2 and holder = $3
 		returning window_from::text, window_to::text, after_seq, floor_seq, anchor_xid::text, anchor_seq, system_identifier, timeline,
 		       batch, candidate::text, session, pg_current_xact_id()::text`, names.table("relays")),
@@ -81,11 +84,16 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name, holder st
 	if err != nil {
 		return Position{}, err
 	}
+	sequence.high = max(after, floor, anchorSeq)
+	if err := sequence.reached(reached); err != nil {
+		return Position{}, err
+	}
 	position, err := parsePosition(from, to, after, floor, anchorXID, anchorSeq)
 	position.Delivered, position.FormerTimeline = delivered, former
 	if err != nil {
 		return Position{}, err
 	}
+	fresh := Anchor{Seq: reached}
 	if fresh.XID, err = parseXID(xid); err != nil {
 		return Position{}, fmt.Errorf("read the cursor: %w", err)
 	}

@@ -52,8 +52,8 @@ type Reader struct {
 	raw  *pgconn.PgConn
 	row  Row
 	near int64
-	// sequence is sequenceSQL.
-	sequence string
+
+	sequence *sequence
 	// known is the newest snapshot for which nothing was left to read.
 	known string
 	// window is the one whose rows are being handed out.
@@ -66,7 +66,7 @@ func NewReader(ctx context.Context, c *pgx.Conn, names Names) (*Reader, error) {
 	if mutant.On("order-by-xid-seq") {
 		order = "xid, seq"
 	}
-	r := &Reader{conn: c, raw: c.PgConn(), near: defaultNear, sequence: sequenceOf(names)}
+	r := &Reader{conn: c, raw: c.PgConn(), near: defaultNear, sequence: newSequence(names)}
 	for name, sql := range map[string]string{
 		openName: fmt.Sprintf(openSQL, names.table("events"), order),
 		pageName: fmt.Sprintf(pageSQL, names.table("events"), order), stillName: stillSQL,
@@ -84,7 +84,7 @@ func (r *Reader) Anchor(ctx context.Context) (a Anchor, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var xid string
-	if err = behindSequence(ctx, r.conn, r.sequence, &a.Seq, anchorSQL, nil, &xid); err == nil {
+	if a.Seq, err = r.sequence.before(ctx, r.conn, anchorSQL, nil, &xid); err == nil {
 		a.XID, err = parseXID(xid)
 	}
 	if err != nil {

@@ -32,7 +32,7 @@ const pendingHere = `(
 	or ` + versionHere + ` > e.xid::text::bigint and e.xid::text::bigint > $2::bigint)`
 
 // Rebase makes an outbox that was dumped and restored into another cluster deliver what is pending. In one transaction,
-// with writers locked out: pending events get this transaction's id, in the order of seq; delivered ones whose id lies
+// with writers locked out: pending events get this transaction's id, in the order of seq; the sequence stands behind them; delivered ones whose id lies
 // in this cluster's future get the oldest id there is; each cursor stands before the former and behind the latter; the
 // books are made anew. Its role must own the tables. An event that is pending for one relay name is delivered again for
 // the others.
@@ -82,6 +82,9 @@ func (b *rebase) run(ctx context.Context, r *Rebased) error {
 	if err := b.events(ctx, r, own); err != nil {
 		return err
 	}
+	if err := b.sequence(ctx); err != nil {
+		return err
+	}
 	seen, err := ParseSnapshot(text)
 	if err != nil {
 		return err
@@ -121,6 +124,18 @@ func (b *rebase) events(ctx context.Context, r *Rebased, own uint64) error {
 	tag, err = b.tx.Exec(ctx, fmt.Sprintf(`update %s set xid = '3' where xid <> pg_current_xact_id() and xid >= pg_snapshot_xmin(pg_current_snapshot())`,
 		b.names.table("events")))
 	r.Kept = tag.RowsAffected()
+	return err
+}
+
+// sequence brings events_seq, where it was left behind, to the highest number in the table: new events come after those
+// that are there.
+func (b *rebase) sequence(ctx context.Context) error {
+	s := newSequence(b.names)
+	if err := s.countTable(ctx, b.tx.Conn()); err != nil {
+		return err
+	}
+	_, err := b.tx.Exec(ctx, `select setval($1::text::regclass, $2) where $2 > coalesce(pg_sequence_last_value($1::text::regclass), 0)`,
+		b.names.table("events_seq"), s.high)
 	return err
 }
 

@@ -33,17 +33,6 @@ type Settlement struct {
 	Newest Anchor
 }
 
-// sequenceSQL reads how far the events sequence is. Sent in one round trip in front of settleSQL, of the session's first
-// statement and of anchorSQL: it runs before those have an xid, which makes (xid, seq) an anchor.
-//
-// The function locks the sequence's page. A select of last_value does not: while nextval writes its log record, every
-// 32nd time, it sees the value of 32 numbers further on, and an anchor with that loses the rows in between.
-const sequenceSQL = `select coalesce(pg_sequence_last_value(%[1]s::regclass), 0)`
-
-func sequenceOf(names Names) string {
-	return fmt.Sprintf(sequenceSQL, quoted(names.table("events_seq")))
-}
-
 // settleSQL moves the cursor, enters the books and parks what cannot go, or does nothing at all when the epoch is not
 // ours any more. All updates of relays and slots are HOT: no indexed column changes. Rows are found by slot and seq
 // through the ring's indexes.
@@ -76,11 +65,11 @@ const prepareSQL = `update %[1]s set batch = $3, candidate = $4::jsonb where nam
 
 // Settler writes the cursor over a connection of its own, fenced by one session. Not safe for concurrent use.
 type Settler struct {
-	conn          *pgx.Conn
-	sequence, sql string
-	prepare       string
-	name          string
-	fence         Fence
+	conn         *pgx.Conn
+	sequence     *sequence
+	sql, prepare string
+	name         string
+	fence        Fence
 }
 
 // NewSettler settles for relay name, once Begin has said in which session. The settler owns c from now on.
@@ -90,7 +79,7 @@ func NewSettler(c *pgx.Conn, names Names, name string) *Settler {
 		unfenced = "or true"
 	}
 	return &Settler{conn: c, name: name,
-		sequence: sequenceOf(names), prepare: fmt.Sprintf(prepareSQL, names.table("relays")),
+		sequence: newSequence(names), prepare: fmt.Sprintf(prepareSQL, names.table("relays")),
 		sql: fmt.Sprintf(settleSQL, names.table("relays"), names.table("slots"), names.table("parked"),
 			names.table("events"), unfenced)}
 }
@@ -158,9 +147,8 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 		text := string(encoded)
 		number, candidate = &next.Batch, &text
 	}
-	var anchor Anchor
 	var xid string
-	err := behindSequence(ctx, s.conn, s.sequence, &anchor.Seq, s.sql, []any{s.name, s.fence.Epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
+	seq, err := s.sequence.before(ctx, s.conn, s.sql, []any{s.name, s.fence.Epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
 		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, books.slots, books.rows, books.sums, books.lasts,
 		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, number, candidate, s.fence.Session,
 		books.versioned, books.versions}, &xid)
@@ -170,6 +158,7 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 	if err != nil {
 		return Anchor{}, fmt.Errorf("settle: %w", err)
 	}
+	anchor := Anchor{Seq: seq}
 	if anchor.XID, err = parseXID(xid); err != nil {
 		return Anchor{}, fmt.Errorf("settle: %w", err)
 	}
@@ -177,26 +166,6 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 		anchor.XID = m.Cursor.From.Xmax - 1
 	}
 	return anchor, nil
-}
-
-// behindSequence reads how far the events sequence is and then runs a statement that gives one row, both in one round
-// trip. No row is pgx.ErrNoRows.
-func behindSequence(ctx context.Context, c *pgx.Conn, sequence string, seq *int64, sql string, args []any, row ...any) error {
-	batch := &pgx.Batch{}
-	batch.Queue(sequence)
-	batch.Queue(sql, args...)
-	results := c.SendBatch(ctx, batch)
-	err := results.QueryRow().Scan(seq)
-	if err == nil {
-		err = results.QueryRow().Scan(row...)
-	}
-	if closeErr := results.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil && mutant.On("anchor-after-xid") {
-		err = c.QueryRow(ctx, sequence).Scan(seq)
-	}
-	return err
 }
 
 type parkedArrays struct {
