@@ -15,12 +15,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// What is measured through the proxy is only as good as the proxy: each way has the length that was asked for, and
-// carries more than any relay sends. A busy machine gets some tries; that a way is never too short holds in all.
+// What is measured through the proxy is only as good as the proxy: each way has the length that was asked for, and is
+// wide: one that read no further while it waits would carry some ten MB/s over the longest. How much this one carries
+// where nothing else runs stands beside the figures. A busy machine gets some tries; that a way is never too short holds
+// in all.
 func TestMeasure_AWayIsAsLongAsAskedAndWide(t *testing.T) {
 	const (
 		tolerance = 700 * time.Microsecond
-		wanted    = 300e6 // bytes a second
+		wanted    = 100e6 // bytes a second
 		tries     = 10
 	)
 	for _, trip := range []time.Duration{0, 2 * time.Millisecond, 10 * time.Millisecond} {
