@@ -65,9 +65,10 @@ func TestGuarded_StopsInTheMiddle(t *testing.T) {
 }
 
 // The broker refuses one record of a partition while others are sent without a pause. None that was sent later may be
-// stored. The broker takes everything after its one refusal: only the producer can stop it.
+// stored. The broker takes everything after its one refusal: only the producer can stop it. Without the gate one round of
+// ten fails.
 func TestProducer_NothingPassesARefusedRecord(t *testing.T) {
-	for round := range 5 {
+	for round := range 25 {
 		fake := contract.StartFake(t)
 		site := fake.Site()
 		createTopic(t, site.Brokers, "t")
