@@ -58,9 +58,6 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name, holder st
 	var candidate []byte
 	var xid string
 	sequence := newSequence(names)
-	if err := sequence.countTable(ctx, c); err != nil {
-		return Position{}, fmt.Errorf("ask how far the numbers of events are: %w", err)
-	}
 	reached, err := sequence.before(ctx, c, fmt.Sprintf(`
 		update %s set session = session + 1 where name = $1 and epoch = $2 and holder = $3
 		returning window_from::text, window_to::text, after_seq, floor_seq, anchor_xid::text, anchor_seq, system_identifier, timeline,
@@ -84,7 +81,7 @@ func ReadPosition(ctx context.Context, c *pgx.Conn, names Names, name, holder st
 	if err != nil {
 		return Position{}, err
 	}
-	sequence.high = max(after, floor, anchorSeq)
+	sequence.high = max(floor, anchorSeq) // both were read from it; after_seq may be of a row that somebody slipped in
 	if err := sequence.reached(reached); err != nil {
 		return Position{}, err
 	}

@@ -61,12 +61,12 @@ func (s *sequence) before(ctx context.Context, c *pgx.Conn, sql string, args []a
 	return seq, err
 }
 
-// CheckSequence says what would keep a session from beginning: events_seq does not count as anchors need it, or stands
-// below a number that is in the table or in a cursor.
+// CheckSequence says what is wrong with events_seq: it does not count as anchors need it, or stands below a number that
+// is in the table or in a cursor. For the table alone no session stops: somebody may have slipped a row in.
 func CheckSequence(ctx context.Context, c *pgx.Conn, names Names) error {
 	s := newSequence(names)
 	var cursors int64
-	err := c.QueryRow(ctx, fmt.Sprintf(`select coalesce(max(greatest(after_seq, floor_seq, anchor_seq)), 0) from %s`, names.table("relays"))).
+	err := c.QueryRow(ctx, fmt.Sprintf(`select coalesce(max(greatest(floor_seq, anchor_seq)), 0) from %s`, names.table("relays"))).
 		Scan(&cursors)
 	if err == nil {
 		err = s.countTable(ctx, c)
