@@ -137,7 +137,7 @@ func (s *session) assemble(position store.Position, waiter *waiter, aside *aside
 	}
 	s.txn.settler, s.txn.ledger, s.txn.aside, s.txn.fresh = s.settler, s.ledger, aside, anchors
 	s.txn.state, s.txn.trace = s.state, s.Trace
-	s.txn.settled, s.txn.budget, s.txn.limit = s.state.settled, s.bytesInFlight(), s.memory.limit
+	s.txn.settled, s.txn.budget, s.txn.limit = s.state.settled, s.MaxInFlight, s.memory.limit
 	s.feed.txn = s.txn
 }
 
