@@ -34,3 +34,13 @@ func (f *feed) watchOpen(ctx context.Context) error {
 	f.anchored = time.Now()
 	return nil
 }
+
+// watchSequence checks the sequence now and then while things happen in the cluster of which no row is found. They may be
+// rows whose numbers lie below every floor, because somebody has set the sequence back.
+func (f *feed) watchSequence(ctx context.Context) error {
+	if !f.unexplained || time.Since(f.counted) < f.anchorEvery {
+		return nil
+	}
+	f.unexplained, f.counted = false, time.Now()
+	return f.reader.CheckSequence(ctx, f.anchors)
+}

@@ -51,6 +51,9 @@ type feed struct {
 	// anchored is when the newest anchor was taken, and anchorEvery how old it may become while a transaction is open.
 	anchored    time.Time
 	anchorEvery time.Duration
+	// unexplained says that something has happened in the cluster of which no row was found.
+	unexplained bool
+	counted     time.Time // when the sequence was checked last
 }
 
 func (f *feed) run(ctx, stop context.Context) error {
@@ -58,6 +61,9 @@ func (f *feed) run(ctx, stop context.Context) error {
 	for ctx.Err() == nil && stop.Err() == nil {
 		asked := time.Now()
 		f.takeAnchors()
+		if err := f.watchSequence(ctx); err != nil {
+			return err
+		}
 		if still, err := f.still(ctx); err != nil {
 			return err
 		} else if still {
@@ -103,6 +109,7 @@ func (f *feed) run(ctx, stop context.Context) error {
 			continue
 		}
 		if page.Rows == 0 {
+			f.unexplained = f.unexplained || !page.Quiet
 			if err := f.watchOpen(ctx); err != nil {
 				return err
 			}

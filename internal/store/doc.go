@@ -18,7 +18,8 @@
 //	                                             │      ▲
 //	                                             └──────┘  more pages: (P, C, after)
 //
-// Where a page may begin to scan is told by [Anchors].
+// Where a page may begin to scan is told by [Anchors]. They rest on the events sequence, which has to count one by one
+// upwards and never to go back: whoever reads it checks that, and a session ends where it is not so.
 //
 // # What ends a session
 //

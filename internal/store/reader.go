@@ -93,6 +93,13 @@ func (r *Reader) Anchor(ctx context.Context) (a Anchor, err error) {
 	return a, nil
 }
 
+// CheckSequence says what is wrong with the events sequence, beside what anchors knew of it: while it hands out numbers
+// below a floor no row is found, so nothing is settled and nothing else reads the sequence.
+func (r *Reader) CheckSequence(ctx context.Context, anchors *Anchors) error {
+	r.sequence.high = max(r.sequence.high, anchors.Newest().Seq)
+	return r.sequence.check(ctx, r.conn)
+}
+
 // Conn is the reader's connection, for statements between pages.
 func (r *Reader) Conn() *pgx.Conn { return r.conn }
 

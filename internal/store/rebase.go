@@ -32,10 +32,10 @@ const pendingHere = `(
 	or ` + versionHere + ` > e.xid::text::bigint and e.xid::text::bigint > $2::bigint)`
 
 // Rebase makes an outbox that was dumped and restored into another cluster deliver what is pending. In one transaction,
-// with writers locked out: pending events get this transaction's id, in the order of seq; the sequence stands behind them; delivered ones whose id lies
-// in this cluster's future get the oldest id there is; each cursor stands before the former and behind the latter; the
-// books are made anew. Its role must own the tables. An event that is pending for one relay name is delivered again for
-// the others.
+// with writers locked out: pending events get this transaction's id, in the order of seq; delivered ones whose id lies
+// in this cluster's future get the oldest id there is; the sequence is brought behind all of them; each cursor stands
+// before the pending and behind the delivered; the books are made anew. Its role must own the tables. An event that is
+// pending for one relay name is delivered again for the others.
 func Rebase(ctx context.Context, c *pgx.Conn, names Names, force bool) (r Rebased, err error) {
 	err = pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 		b := &rebase{tx: tx, names: names}
