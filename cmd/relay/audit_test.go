@@ -75,7 +75,13 @@ func settledAll(t *testing.T, conn *pgx.Conn) {
 }
 
 // valuesOf are the values of a topic's records so far.
-func valuesOf(t *testing.T, b *fake.Broker, topic string, n int) (values []string) {
+func valuesOf(t *testing.T, b *fake.Broker, topic string, n int) []string {
+	t.Helper()
+	return valuesUntil(t, b, topic, func(values []string) bool { return len(values) >= n })
+}
+
+// valuesUntil reads a topic from its beginning until done says that it has enough, for 20 s at most.
+func valuesUntil(t *testing.T, b *fake.Broker, topic string, done func(values []string) bool) (values []string) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.Brokers()...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -84,7 +90,7 @@ func valuesOf(t *testing.T, b *fake.Broker, topic string, n int) (values []strin
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	for len(values) < n && ctx.Err() == nil {
+	for !done(values) && ctx.Err() == nil {
 		client.PollFetches(ctx).EachRecord(func(r *kgo.Record) { values = append(values, string(r.Value)) })
 	}
 	return values

@@ -18,11 +18,19 @@ func TestRun_ASequenceThatWasSetBack(t *testing.T) {
 	execute(t, conn, `insert into outbox.events (topic, key, payload) values ('orders', 'k', '"after"')`)
 	settledAll(t, conn)
 	runRelay(t, env, "audit", "--repair").wants(t, exitDone)
-	got := valuesOf(t, b, "orders", 300+1+2)
-	for _, want := range []string{`"low"`, `"lower"`, `"after"`} {
-		if !slices.Contains(got, want) {
-			t.Errorf("%s was not delivered", want)
+	// Two rows are too many for the books to name, so the repair publishes all of the slot again, in any order.
+	want := []string{`"low"`, `"lower"`, `"after"`}
+	missing := func(got []string) (missing []string) {
+		for _, value := range want {
+			if !slices.Contains(got, value) {
+				missing = append(missing, value)
+			}
 		}
+		return missing
+	}
+	got := valuesUntil(t, b, "orders", func(got []string) bool { return len(missing(got)) == 0 })
+	if m := missing(got); len(m) > 0 {
+		t.Errorf("%v were not delivered; %d records were", m, len(got))
 	}
 	runRelay(t, env, "audit").wants(t, exitDone)
 }
