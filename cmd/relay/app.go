@@ -9,9 +9,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"runtime/debug"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +39,7 @@ func serve(ctx, stop context.Context, cfg *config.Config, env []string, log *slo
 	}
 	options.Trace = tracer
 	collectEarly(env)
+	defer boundHeap(env, cfg.Outbox.MaxInFlight.Bytes())()
 	r := relay.New(options)
 	outbox := &board{cfg: cfg}
 	keeper := newReplayKeeper(cfg, log)
@@ -138,15 +136,6 @@ func rest(resting bool) {
 		return
 	}
 	runtime.SetDefaultGOMAXPROCS()
-}
-
-// collectEarly has Go collect its garbage when there is half as much of it as there is live memory, not as much: the hot
-// path makes next to none, so it costs little, and the heap peaks a quarter lower. GOGC has the last word.
-func collectEarly(env []string) {
-	const percent = 50
-	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
-		debug.SetGCPercent(percent)
-	}
 }
 
 // holderName is unlike that of any other process, and tells a person where this one runs.
