@@ -21,7 +21,6 @@ func TestCeiling_StaysAboveWhatIsLive(t *testing.T) {
 	live := make([]byte, size)
 	until(t, "the limit has risen", func() bool { runtime.GC(); return limitNow() > size+size/8 })
 	runtime.KeepAlive(live)
-	live = nil
 	until(t, "the limit has come down", func() bool { runtime.GC(); return limitNow() < size })
 	lift()
 	if limitNow() != math.MaxInt64 {
