@@ -18,6 +18,7 @@ import (
 
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
 	"github.com/outboxrelay/relay/internal/devenv/process"
+	"github.com/outboxrelay/relay/internal/devenv/proxy"
 )
 
 const prefix = "outbox-relay-acceptance-"
@@ -48,7 +49,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	shared.close()
-	if err := goleak.Find(); err != nil && code == 0 {
+	if err := goleak.Find(proxy.Leaks()...); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

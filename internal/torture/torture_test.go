@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/outboxrelay/relay/internal/devenv/process"
+	"github.com/outboxrelay/relay/internal/devenv/proxy"
 	"github.com/outboxrelay/relay/internal/torture/check"
 	"github.com/outboxrelay/relay/internal/torture/journal"
 	"github.com/outboxrelay/relay/publisher"
@@ -46,9 +47,7 @@ func TestMain(m *testing.M) {
 	shared.mutant = sync.OnceValues(func() (string, error) { return shared.build("relay-mutants", "-tags", "mutants") })
 	code := m.Run()
 	folder.Release()
-	// toxiproxy 2.5.0 may leave a goroutine behind when a connection ends while a toxic holds some of its bytes back: it
-	// waits for ever to hand them on.
-	if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run")); err != nil && code == 0 {
+	if err := goleak.Find(proxy.Leaks()...); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

@@ -12,7 +12,7 @@
 // when its client is long dead. It cannot look into TLS.
 //
 // The promise: what is not touched passes byte for byte, in order. A proxy keeps its port while it is cut, and when
-// its server is gone. Close ends every connection and leaves no goroutine.
+// its server is gone. Close ends every connection, and leaves no goroutine but those of [Leaks].
 //
 // What is not promised: speed. A page of a megabyte passes in milliseconds, but nothing should be measured through
 // here: that is what bench/distance is for. And nothing is reordered within a connection: who holds one frame holds
