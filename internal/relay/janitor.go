@@ -35,7 +35,8 @@ const (
 // safe beside another janitor, so it needs no fence: a slot is emptied only by proof, under a lock.
 type janitor struct {
 	*Options
-	state *State
+	state    *State
+	caughtUp <-chan struct{} // closed when the term has first read all there was
 	// period is the ring's, so that a change is told once; kept is the last reason for each slot that a person may have to
 	// deal with.
 	period time.Duration
@@ -43,25 +44,27 @@ type janitor struct {
 	away   *outage
 }
 
-func newJanitor(o *Options, state *State) *janitor {
-	return &janitor{Options: o, state: state, kept: map[int16]string{}, away: newOutage(o.Log, "the janitor's work", new(atomic.Bool))}
+func newJanitor(o *Options, state *State, caughtUp <-chan struct{}) *janitor {
+	return &janitor{Options: o, state: state, caughtUp: caughtUp, kept: map[int16]string{}, away: newOutage(o.Log, "the janitor's work", new(atomic.Bool))}
 }
 
 // tidy runs the janitor beside a term's sessions. The channel closes when it has ended.
-func (r *Relay) tidy(ctx context.Context) <-chan struct{} {
+func (r *Relay) tidy(ctx context.Context, caughtUp <-chan struct{}) <-chan struct{} {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		if r.Keep != nil {
-			newJanitor(&r.Options, r.state).run(ctx)
+			newJanitor(&r.Options, r.state, caughtUp).run(ctx)
 		}
 	}()
 	return ended
 }
 
-// run works until ctx ends. What fails is tried again at the next time: delivery does not depend on it.
+// run works until ctx ends. What fails is tried again at the next time: delivery does not depend on it. A new leader
+// knows nothing of the books, so it audits before its schedule says so; but first it delivers what has piled up, since an
+// audit reads every row of the ring, on the same cores.
 func (j *janitor) run(ctx context.Context) {
-	j.round(ctx, true, true) // a new leader knows nothing yet
+	caughtUp := j.caughtUp
 	for ctx.Err() == nil {
 		now := time.Now()
 		empty, audit := j.Keep.EmptyAt.Next(now), j.Keep.AuditAt.Next(now)
@@ -69,10 +72,16 @@ func (j *janitor) run(ctx context.Context) {
 		if audit.Before(empty) {
 			next = audit
 		}
-		sleep(ctx, time.Until(next))
-		if ctx.Err() == nil {
+		due := time.NewTimer(time.Until(next))
+		select {
+		case <-due.C:
 			j.round(ctx, !empty.After(next), !audit.After(next))
+		case <-caughtUp:
+			caughtUp = nil
+			j.round(ctx, true, true)
+		case <-ctx.Done():
 		}
+		due.Stop()
 	}
 }
 

@@ -169,7 +169,7 @@ func (s *session) waiterFor(ctx context.Context) (*waiter, error) {
 	if s.alarm, err = alarm.New(); err != nil {
 		return nil, err
 	}
-	w := &waiter{least: s.PollLeast, most: s.PollMost, alarm: s.alarm, rest: s.Rest}
+	w := &waiter{least: s.PollLeast, most: s.PollMost, alarm: s.alarm, caughtUp: s.caughtUp, rest: s.Rest}
 	if s.Wake == "poll" {
 		return w, nil
 	}

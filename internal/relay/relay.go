@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/outboxrelay/relay/internal/fault"
@@ -118,8 +119,9 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 		end(err)
 		renewed <- l
 	}()
-	tidied := r.tidy(termCtx)
-	doubt, fenced := r.sessions(termCtx, stop, epoch, trust)
+	caughtUp := make(chan struct{})
+	tidied := r.tidy(termCtx, caughtUp)
+	doubt, fenced := r.sessions(termCtx, stop, epoch, trust, sync.OnceFunc(func() { close(caughtUp) }))
 	lost := context.Cause(termCtx)
 	if lost == nil && fenced != nil {
 		lost = fenced
@@ -216,7 +218,8 @@ func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, er
 
 // sessions runs sessions until ctx or stop ends. Each starts from the cursor row. It gives the time at which the last
 // of them ended, if that one has left records without an answer, else zero; and the error when the lease is another's.
-func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (doubt time.Time, lost error) {
+// caughtUp is called whenever a look has found all there was.
+func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust, caughtUp func()) (doubt time.Time, lost error) {
 	wait := newBackoff(50*time.Millisecond, 5*time.Second)
 	var remembered *memory
 	var fenced time.Time
@@ -231,7 +234,7 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust) (
 		r.kafka.over()
 		began := time.Now()
 		s := &session{Options: &r.Options, state: r.state, epoch: epoch, trust: trust, memory: remembered,
-			opened: r.postgres.over}
+			opened: r.postgres.over, caughtUp: caughtUp}
 		err := s.run(ctx, stop)
 		remembered = s.memory
 		if s.ledger != nil { // it began, so it sent again what an earlier one had left

@@ -22,6 +22,8 @@ type session struct {
 	trust  *trust
 	memory *memory // of the earlier sessions of this term; handed on
 	opened func()  // told when both sides are connected
+	// caughtUp is told after each look that found all there was.
+	caughtUp func()
 
 	identity store.Identity
 	reader   *store.Reader

@@ -27,6 +27,7 @@ type waiter struct {
 	alarm       *alarm.Alarm
 	bell        *store.Doorbell // nil: poll
 	set         bool            // the bell hangs: the next insert rings
+	caughtUp    func()          // told before each wait
 	rest        func(bool)      // told when a rest begins and ends
 	rests       bool
 	active      time.Time
@@ -36,6 +37,7 @@ type waiter struct {
 // wait returns when it is time to look again, or when ctx or stop ends. Called after each look that found all there is,
 // with the time when it began: looks begin so far apart, and one that took longer leaves PostgreSQL a little peace.
 func (w *waiter) wait(ctx, stop context.Context, asked time.Time) error {
+	w.caughtUp()
 	if !w.rests && w.resting() && time.Since(w.active) > restful {
 		w.rests = true
 		w.rest(true)

@@ -11,7 +11,7 @@ import (
 // Looks begin so far apart, however long one took; and after one that took longer PostgreSQL has a little peace.
 func TestWaiter_CountsFromTheBeginningOfALook(t *testing.T) {
 	const least = 80 * time.Millisecond
-	w := &waiter{least: least, most: time.Second, rest: func(bool) {}, active: time.Now().Add(time.Hour)}
+	w := &waiter{least: least, most: time.Second, caughtUp: func() {}, rest: func(bool) {}, active: time.Now().Add(time.Hour)}
 	for took, want := range map[time.Duration]time.Duration{0: least, least / 2: least / 2, 10 * least: least / 4} {
 		began := time.Now()
 		if err := w.wait(t.Context(), t.Context(), began.Add(-took)); err != nil {
@@ -30,7 +30,7 @@ func TestWaiter_TellsWhenARestBeginsAndEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ring.Close()
-	w := &waiter{least: time.Millisecond, most: time.Millisecond, alarm: ring, rest: func(resting bool) { told = append(told, resting) }}
+	w := &waiter{least: time.Millisecond, most: time.Millisecond, alarm: ring, caughtUp: func() {}, rest: func(resting bool) { told = append(told, resting) }}
 	look := func(since time.Duration) {
 		t.Helper()
 		w.active = time.Now().Add(-since)
