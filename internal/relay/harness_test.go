@@ -42,7 +42,11 @@ func newRig(t testing.TB, topics map[string]int32) *rig {
 
 func newRigOn(t testing.TB, brokers []string) *rig {
 	t.Helper()
-	url := postgres.NewDatabase(t)
+	return newRigAt(t, postgres.NewDatabase(t), brokers)
+}
+
+func newRigAt(t testing.TB, url string, brokers []string) *rig {
+	t.Helper()
 	migrate.ForTest(t, url, "outbox")
 	r := &rig{t: t, url: url, brokers: brokers, log: &journal{t: t}, client: clients.All()[0]}
 	r.db = r.connect()
