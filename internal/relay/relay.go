@@ -156,7 +156,8 @@ func (r *Relay) lead(ctx, stop context.Context, lease *store.Lease, epoch int64,
 // trusted.
 func (r *Relay) renew(ctx context.Context, lease *store.Lease, epoch int64, trust *trust) (*store.Lease, error) {
 	every := renewEvery(r.LeaseTTL)
-	pause, away := every, false
+	pause, failed, away := every, false, false
+	isAway := func(err error) { away = true; r.postgres.is(err) }
 	for {
 		sleep(ctx, pause)
 		if ctx.Err() != nil {
@@ -170,7 +171,7 @@ func (r *Relay) renew(ctx context.Context, lease *store.Lease, epoch int64, trus
 			if away {
 				r.postgres.over()
 			}
-			pause, away = every, false
+			pause, failed, away = every, false, false
 			continue
 		case errors.Is(err, store.ErrFenced):
 			return lease, err
@@ -179,10 +180,12 @@ func (r *Relay) renew(ctx context.Context, lease *store.Lease, epoch int64, trus
 		case ctx.Err() != nil:
 			return lease, nil
 		}
-		away = true
-		r.postgres.is(err)
+		if failed { // a connection that was ended once says nothing: a restart may long be over when this one finds out
+			isAway(err)
+		}
+		failed = true
 		lease.Close()
-		again, openErr := r.reopenLease(ctx, trust)
+		again, openErr := r.reopenLease(ctx, trust, isAway)
 		if openErr != nil {
 			return lease, openErr
 		}
@@ -199,8 +202,8 @@ func (r *Relay) renewOnce(ctx context.Context, lease *store.Lease, epoch int64, 
 	return lease.Renew(ctx, epoch)
 }
 
-// reopenLease tries to get a new connection for as long as the lease can be trusted.
-func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, error) {
+// reopenLease tries to get a new connection for as long as the lease can be trusted, and tells of each try that fails.
+func (r *Relay) reopenLease(ctx context.Context, trust *trust, isAway func(error)) (*store.Lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(trust.left(), time.Millisecond))
 	defer cancel()
 	wait := newBackoff(50*time.Millisecond, time.Second)
@@ -212,6 +215,7 @@ func (r *Relay) reopenLease(ctx context.Context, trust *trust) (*store.Lease, er
 		if ctx.Err() != nil || trust.left() <= 0 {
 			return nil, fmt.Errorf("%w: %w", errTrustOver, err)
 		}
+		isAway(err)
 		wait.pause(ctx)
 	}
 }
