@@ -152,17 +152,36 @@ func TestUp_QuotesEverySchemaName(t *testing.T) {
 	}
 }
 
-func TestUp_KeyValueAddressAndAForeignSearchPath(t *testing.T) {
+// A statement of Up waits for longer than the address allows statements to take: for a schema that somebody is making.
+func TestUp_KeyValueAddressAndForeignSettings(t *testing.T) {
 	url := postgres.NewDatabase(t)
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable options='-c search_path=public -c statement_timeout=1'", config.Host, config.Port, config.User, config.Database)
-	if _, err := Up(t.Context(), address, "outbox", nil); err != nil {
+	conn := connect(t, url)
+	exec(t, conn, "begin")
+	exec(t, conn, "create schema outbox")
+	address := fmt.Sprintf("host=%s port=%d user=%s dbname=%s sslmode=disable options='-c search_path=public -c statement_timeout=500'", config.Host, config.Port, config.User, config.Database)
+	done := make(chan error, 1)
+	go func() {
+		_, err := Up(t.Context(), address, "outbox", nil)
+		done <- err
+	}()
+	const waits = `select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+		and clock_timestamp() - query_start > '800 ms')::text`
+	for watch := connect(t, url); text(t, watch, waits) != "true"; time.Sleep(10 * time.Millisecond) {
+		select {
+		case err := <-done:
+			t.Fatalf("Up did not wait for the schema: %v", err)
+		default:
+		}
+	}
+	exec(t, conn, "rollback")
+	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if found := text(t, connect(t, url), `select (to_regclass('outbox.events') is not null)::text`); found != "true" {
+	if found := text(t, conn, `select (to_regclass('outbox.events') is not null)::text`); found != "true" {
 		t.Error("the tables are not in the schema asked for")
 	}
 }
