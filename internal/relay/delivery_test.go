@@ -147,7 +147,7 @@ func TestRelay_AFollowerLeadsAtOnceAfterACleanStop(t *testing.T) {
 	first.halt(t)
 	began := time.Now()
 	eventually(t, "the second leads", 10*time.Second, func() bool { return second.State().Report().Leading })
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 5*time.Second { // a lease that is left to expire takes 15 s
 		t.Errorf("the follower led after %v", took)
 	}
 	r.exec("insert into outbox.events (topic, key, payload) select 't', n % 10, to_json(n) from generate_series(2001, 3000) n")

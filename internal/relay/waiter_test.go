@@ -10,7 +10,7 @@ import (
 
 // Looks begin so far apart, however long one took; and after one that took longer PostgreSQL has a little peace.
 func TestWaiter_CountsFromTheBeginningOfALook(t *testing.T) {
-	const least = 80 * time.Millisecond
+	const least = 800 * time.Millisecond
 	w := &waiter{least: least, most: time.Second, caughtUp: func() {}, rest: func(bool) {}, active: time.Now().Add(time.Hour)}
 	for took, want := range map[time.Duration]time.Duration{0: least, least / 2: least / 2, 10 * least: least / 4} {
 		began := time.Now()
