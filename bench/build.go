@@ -5,9 +5,9 @@ import (
 	"debug/buildinfo"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
+
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 )
 
 // findRelay gives the binary to measure: the one named, the one beside this program, or one built from the repository
@@ -52,11 +52,9 @@ func build(ctx context.Context, flags ...string) (path string, clean func(), err
 	}
 	clean = func() { _ = os.RemoveAll(dir) } // a folder of the system's temporary ones
 	path = filepath.Join(dir, "relay")
-	args := append([]string{"build", "-buildvcs=false", "-o", path}, flags...)
-	out, err := exec.CommandContext(ctx, "go", append(args, "github.com/outboxrelay/relay/cmd/relay")...).CombinedOutput()
-	if err != nil {
+	if err := gobuild.Relay(ctx, path, flags...); err != nil {
 		clean()
-		return "", func() {}, fmt.Errorf("build relay: %w\n%s", err, strings.TrimSpace(string(out)))
+		return "", func() {}, err
 	}
 	return path, clean, nil
 }

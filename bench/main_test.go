@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/outboxrelay/relay/bench/sut"
 	"github.com/outboxrelay/relay/bench/workload"
 	"github.com/outboxrelay/relay/internal/devenv/connect"
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 )
 
 // TestMain lets this binary play the systems that are this program.
@@ -37,8 +37,8 @@ func TestWorkloads_EachRunsAndIsReadBack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	relay := filepath.Join(t.TempDir(), "relay")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", relay, "../cmd/relay").CombinedOutput(); err != nil {
-		t.Fatalf("build relay: %v\n%s", err, out)
+	if err := gobuild.Relay(ctx, relay); err != nil {
+		t.Fatal(err)
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	neturl "net/url"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outboxrelay/relay/internal/devenv/fake"
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
 	"github.com/outboxrelay/relay/internal/migrate"
 )
@@ -53,6 +55,9 @@ func TestPackages(t *testing.T) {
 	}
 	writer.User = neturl.User(role)
 	broker := fake.ForTest(t, map[string]int32{"orders": 2})
+	if err := errors.Join(gobuild.Reads("."), gobuild.Reads("../../docs/node"), gobuild.Reads("../../docs/nestjs")); err != nil {
+		t.Fatal(err)
+	}
 	npm(t, "run build")
 	for _, name := range []string{"core", "nestjs"} {
 		t.Run(name, func(t *testing.T) {

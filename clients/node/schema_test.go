@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
 	"github.com/outboxrelay/relay/internal/migrate"
 )
@@ -29,8 +30,8 @@ func TestSchema_LivesBesideTheToolsOwnMigrations(t *testing.T) {
 	}
 	npm(t, "run build --workspace @outboxrelay/core")
 	relay := filepath.Join(t.TempDir(), "relay")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", relay, "../../cmd/relay").CombinedOutput(); err != nil {
-		t.Fatalf("build relay: %v\n%s", err, out)
+	if err := gobuild.Relay(t.Context(), relay); err != nil {
+		t.Fatal(err)
 	}
 	whole := postgres.NewDatabase(t)
 	migrate.ForTest(t, whole, "outbox")

@@ -9,11 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 	"github.com/outboxrelay/relay/internal/torture"
 	"github.com/outboxrelay/relay/internal/torture/check"
 	"github.com/outboxrelay/relay/internal/torture/journal"
@@ -120,10 +120,9 @@ func findRelay(ctx context.Context) (path string, clean func(), err error) {
 	}
 	clean = func() { _ = os.RemoveAll(dir) } // a folder of the system's temporary ones
 	path = filepath.Join(dir, "relay")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/relay").CombinedOutput()
-	if err != nil {
+	if err := gobuild.Relay(ctx, path); err != nil {
 		clean()
-		return "", func() {}, fmt.Errorf("build relay: %w\n%s", err, strings.TrimSpace(string(out)))
+		return "", func() {}, err
 	}
 	return path, clean, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/outboxrelay/relay/internal/adopt"
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 )
 
 const shopTable = `create table shop (position bigint generated always as identity primary key, kind text, item text, body text)`
@@ -140,8 +141,8 @@ func TestAdopt_BackfillGoesOnAfterSignal9(t *testing.T) {
 		t.Skip("builds the relay, which -short leaves out")
 	}
 	binary := filepath.Join(t.TempDir(), "relay")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := gobuild.Relay(t.Context(), binary); err != nil {
+		t.Fatal(err)
 	}
 	env, conn := database(t)
 	execute(t, conn, shopTable+`; insert into shop (kind, item, body) select 'orders', n % 7, n::text from generate_series(1, 60000) n`)

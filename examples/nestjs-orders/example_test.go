@@ -3,10 +3,13 @@ package example
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"regexp"
 	"testing"
 	"time"
+
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 )
 
 // TestExample_EachOrderHasItsInvoice leaves the judgement to the demo, which exits with 1 when orders and invoices
@@ -20,6 +23,9 @@ func TestExample_EachOrderHasItsInvoice(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
+	if err := errors.Join(gobuild.Sources(ctx), gobuild.Reads("."), gobuild.Reads("../../clients/node/packages")); err != nil {
+		t.Fatal(err)
+	}
 	for _, step := range [][]string{{"node", "build.mjs"}, {"node", "demo.mjs"}} {
 		out, err := exec.CommandContext(ctx, step[0], step[1:]...).CombinedOutput()
 		if err != nil {

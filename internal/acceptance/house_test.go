@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
 	"github.com/outboxrelay/relay/internal/devenv/process"
 	"github.com/outboxrelay/relay/internal/devenv/proxy"
@@ -87,12 +87,7 @@ func (h *house) close() {
 
 func (h *house) build(name string, flags ...string) (string, error) {
 	path := filepath.Join(h.folder.Path, name)
-	args := append([]string{"build", "-buildvcs=false", "-o", path}, flags...)
-	cmd := exec.Command("go", append(args, "../../cmd/relay")...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build relay: %w\n%s", err, out)
-	}
-	return path, nil
+	return path, gobuild.Relay(context.Background(), path, flags...)
 }
 
 // setUp skips a test under -short, and gives the binary.

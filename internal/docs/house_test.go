@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 	"github.com/outboxrelay/relay/internal/devenv/process"
 )
 
@@ -54,7 +55,7 @@ func openHouse() (*house, error) {
 		folder: folder, guard: guard, npm: sync.OnceValues(installed),
 		relay: sync.OnceValues(func() (string, error) {
 			path := filepath.Join(folder.Path, "relay")
-			return path, compile(root, path, "./cmd/relay")
+			return path, gobuild.Relay(context.Background(), path)
 		}),
 	}, nil
 }

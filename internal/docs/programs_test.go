@@ -2,6 +2,7 @@ package docs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 )
 
 // pgVersion of the npm package that JavaScript runs with.
@@ -55,7 +58,8 @@ func programs(t *testing.T, pages []page) string {
 	if err := os.Mkdir(filepath.Join(folder, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := compile(folder, filepath.Join(folder, "bin")+"/", "./...", "GOFLAGS=-mod=mod", "GOWORK=off"); err != nil {
+	if err := errors.Join(gobuild.Reads(filepath.Join(root, "outbox")),
+		compile(folder, filepath.Join(folder, "bin")+"/", "./...", "GOFLAGS=-mod=mod", "GOWORK=off")); err != nil {
 		t.Fatal(err)
 	}
 	return filepath.Join(folder, "bin")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/outboxrelay/relay/internal/devenv/fake"
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 )
 
 // TestFaults_KilledBetweenTheStepsOfParking kills a relay with SIGKILL between each two steps of parking and of
@@ -36,9 +37,8 @@ func TestFaults_KilledBetweenTheStepsOfParking(t *testing.T) {
 func withFailpoints(t *testing.T) (binary string) {
 	t.Helper()
 	binary = filepath.Join(t.TempDir(), "relay")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "faults", "-o", binary, "github.com/outboxrelay/relay/cmd/relay")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := gobuild.Relay(t.Context(), binary, "-tags", "faults"); err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 	"github.com/outboxrelay/relay/internal/devenv/process"
 	"github.com/outboxrelay/relay/internal/devenv/proxy"
 	"github.com/outboxrelay/relay/internal/torture/check"
@@ -56,11 +56,7 @@ func TestMain(m *testing.M) {
 
 func (b *binaries) build(name string, flags ...string) (string, error) {
 	path := filepath.Join(b.folder.Path, name)
-	args := append([]string{"build", "-buildvcs=false", "-o", path}, flags...)
-	if out, err := exec.Command("go", append(args, "../../cmd/relay")...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build relay: %w\n%s", err, out)
-	}
-	return path, nil
+	return path, gobuild.Relay(context.Background(), path, flags...)
 }
 
 // tortured does a run and gives its judgement. The folder is kept when the test fails and RELAY_TORTURE_KEEP names a

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/outboxrelay/relay/internal/devenv/gobuild"
 	"github.com/outboxrelay/relay/internal/devenv/kafka"
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
 	"github.com/outboxrelay/relay/internal/devenv/process"
@@ -62,7 +62,7 @@ func start(ctx context.Context, opts options) (_ *stack, err error) {
 	group, all := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.startPostgres(all, opts.relays) })
 	group.Go(func() error { return s.startKafka(all, opts.topics) })
-	group.Go(func() error { return build(all, s.binary()) })
+	group.Go(func() error { return gobuild.Relay(all, s.binary()) })
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
@@ -75,14 +75,6 @@ func start(ctx context.Context, opts options) (_ *stack, err error) {
 }
 
 func (s *stack) binary() string { return filepath.Join(s.folder.Path, "relay") }
-
-func build(ctx context.Context, to string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", to, "github.com/outboxrelay/relay/cmd/relay")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build relay: %w\n%s", err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}
 
 func (s *stack) startPostgres(ctx context.Context, relays []relaySpec) (err error) {
 	s.postgres, err = postgres.Start(ctx, postgres.Options{Settings: map[string]string{
