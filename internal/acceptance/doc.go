@@ -9,7 +9,8 @@
 // event, a second copy, an inversion, a changed byte and one that was rolled back from each other, without asking the
 // relay or its tables.
 //
-// There is no code here beside tests. They take about ten minutes, print their figures (go test -v), read /proc, and
+// There is no code here beside tests. They take some twenty minutes, print their figures (go test -v), read /proc, and
 // are left out by -short. Assertions about time are generous, because the machine may be busy with other things; the
-// figures are for people.
+// figures are for people. Tests that wait for a lease, a restart or an outage run beside each other (t.Parallel), when
+// all that measure are done.
 package acceptance

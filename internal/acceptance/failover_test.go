@@ -32,6 +32,7 @@ func (s *site) standby(sync bool) *postgres.Server {
 func inBothModes(t *testing.T, test func(t *testing.T, s *site, exactly bool, env ...string)) {
 	for mode, exactly := range map[string]bool{"at_least_once": false, "exactly_once": true} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, nil, nil)
 			var env []string
 			if exactly {
@@ -47,6 +48,7 @@ const timelinePhrase = "PostgreSQL is on another timeline: a standby was promote
 
 func TestFailover_ToASynchronousStandbyLosesNothing(t *testing.T) {
 	binary := setUp(t)
+	t.Parallel()
 	inBothModes(t, func(t *testing.T, s *site, exactly bool, env ...string) {
 		standby := s.standby(true)
 		d := s.relay(binary, env...)
@@ -87,6 +89,7 @@ func TestFailover_ToASynchronousStandbyLosesNothing(t *testing.T) {
 // hands out their transaction ids and sequence numbers again.
 func TestFailover_ToAnAsynchronousStandbySkipsNothingNew(t *testing.T) {
 	binary := setUp(t)
+	t.Parallel()
 	inBothModes(t, func(t *testing.T, s *site, exactly bool, env ...string) {
 		standby := s.standby(false)
 		r := s.replica(binary, env...)
@@ -182,6 +185,7 @@ func checkKinds(t *testing.T, s *site, want map[string]int) {
 func TestFailover_ADiskThatIsFullOnlyPauses(t *testing.T) {
 	postgres.NeedDisks(t)
 	binary := setUp(t)
+	t.Parallel()
 	settings := map[string]string{"max_wal_size": "64MB", "min_wal_size": "32MB"}
 	for name, one := range map[string]struct {
 		options postgres.Options
@@ -195,6 +199,7 @@ func TestFailover_ADiskThatIsFullOnlyPauses(t *testing.T) {
 			"select pg_logical_emit_message(true, 'filler', repeat('x', 8000000))", true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, nil, nil)
 			s.pg = must(postgres.Start(context.Background(), one.options))(t)
 			t.Cleanup(s.pg.Stop)
@@ -246,6 +251,7 @@ func TestFailover_ADiskThatIsFullOnlyPauses(t *testing.T) {
 // anybody waits, and time-outs set for the relay's role.
 func TestFailover_WhatADatabaseAdministratorDoes(t *testing.T) {
 	binary := setUp(t)
+	t.Parallel()
 	s := newSite(t, nil, nil)
 	db := s.connect()
 	exec := func(sql string) {

@@ -20,8 +20,10 @@ import (
 // their way, and lets it go on.
 func TestReplicas_AFrozenLeaderIsFencedAndFollowsAgain(t *testing.T) {
 	binary := setUp(t)
+	t.Parallel()
 	for mode, exactly := range map[string]bool{"at_least_once": false, "exactly_once": true} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, nil, nil)
 			ttl, env := leaseTTL, []string(nil)
 			if exactly {
@@ -108,6 +110,7 @@ func (s *site) lateRecords(frozen, led time.Time) (late int) {
 // left it, then as a clock that jumps would.
 func TestReplicas_NobodySettlesWithoutTheLease(t *testing.T) {
 	binary := setUp(t)
+	t.Parallel()
 	s := newSite(t, nil, nil)
 	db := s.connect()
 	all := s.replicas(binary, 2)
@@ -154,6 +157,7 @@ func TestReplicas_NobodySettlesWithoutTheLease(t *testing.T) {
 // the follower's works.
 func TestReplicas_ALeaderThatPostgresDoesNotAnswerGivesUpInTime(t *testing.T) {
 	binary := setUp(t)
+	t.Parallel()
 	s := newSite(t, nil, nil)
 	direct := must(url.Parse(s.url))(t)
 	network := must(proxy.StartTCP(direct.Host))(t)

@@ -19,6 +19,7 @@ const drainWithin = 60 * time.Second
 // RELAY_TEST_LONG=1 leaves Kafka away for two minutes instead of fifty seconds.
 func TestOutages_KafkaAwayAndPostgresRestarted(t *testing.T) {
 	binary := setUp(t)
+	t.Parallel()
 	away := 50 * time.Second
 	if os.Getenv("RELAY_TEST_LONG") != "" {
 		away = 2 * time.Minute

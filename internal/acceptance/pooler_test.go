@@ -34,6 +34,7 @@ func (s *site) pooler() *pgbouncer.Pooler {
 // clients of each kind share five connections in transaction mode, and relay has a session.
 func TestPooler_WritersInTransactionModeAndARelayInSessionMode(t *testing.T) {
 	binary := setUp(t)
+	t.Parallel()
 	s := newSite(t, nil, nil)
 	p := s.pooler()
 	d := s.relay(binary, "RELAY_POSTGRES_URL="+p.URL(pooled))
@@ -119,6 +120,7 @@ func pair(topic, key string, n int) []outbox.Event {
 // clients that get the same server connection do not have the same names on it.
 func TestPooler_ADefaultPgxNeedsTheSetting(t *testing.T) {
 	setUp(t)
+	t.Parallel()
 	s := newSite(t, nil, nil)
 	p := pgbouncer.ForTest(t, pgbouncer.Options{Server: s.pg, Mode: "transaction", PoolSize: 1})
 	var failed error
@@ -144,6 +146,7 @@ func TestPooler_ADefaultPgxNeedsTheSetting(t *testing.T) {
 // the commands.
 func TestPooler_TransactionModeIsRefusedWithTheCure(t *testing.T) {
 	binary := setUp(t)
+	t.Parallel()
 	s := newSite(t, nil, nil)
 	p := s.pooler()
 	file := t.TempDir() + "/url"
