@@ -248,8 +248,12 @@ func identifier(r *report, key, value string) {
 }
 
 func schedule(r *report, key, value string) {
-	if _, err := cron.ParseStandard(value); err != nil {
+	s, err := cron.ParseStandard(value)
+	switch {
+	case err != nil:
 		r.fault(key, `is not a cron expression of five fields (minute hour day month weekday) such as "*/10 * * * *": %s`, err)
+	case s.Next(time.Now()).IsZero():
+		r.fault(key, "names no day that comes within five years")
 	}
 }
 

@@ -67,7 +67,7 @@ func (j *janitor) run(ctx context.Context) {
 	caughtUp := j.caughtUp
 	for ctx.Err() == nil {
 		now := time.Now()
-		empty, audit := j.Keep.EmptyAt.Next(now), j.Keep.AuditAt.Next(now)
+		empty, audit := nextTime(j.Keep.EmptyAt, now), nextTime(j.Keep.AuditAt, now)
 		next := empty
 		if audit.Before(empty) {
 			next = audit
@@ -83,6 +83,14 @@ func (j *janitor) run(ctx context.Context) {
 		}
 		due.Stop()
 	}
+}
+
+// nextTime is a schedule's next, far away for one that never comes: cron says zero of that, which is before everything.
+func nextTime(s Schedule, now time.Time) time.Time {
+	if next := s.Next(now); next.After(now) {
+		return next
+	}
+	return now.Add(365 * 24 * time.Hour)
 }
 
 // round does what is due, on a connection of its own that ends with it.
