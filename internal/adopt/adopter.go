@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outboxrelay/relay/internal/store"
 )
 
 // Whoever waits for a lock makes later writers wait behind him. So Adopter waits for a second, gives way, and tries again.
@@ -206,6 +208,9 @@ func (a *Adopter) remove(ctx context.Context, tx pgx.Tx, schema string, old *Ado
 func (a *Adopter) operation(ctx context.Context, tx pgx.Tx, p *Plan, verb string, events int64) error {
 	detail := map[string]string{"table": p.Source.Name}
 	maps.Copy(detail, a.Note)
+	if err := store.LockOperations(ctx, tx, p.ours("operations")); err != nil {
+		return err
+	}
 	_, err := tx.Exec(ctx, fmt.Sprintf("insert into %s (verb, events, detail) values ($1, $2, $3)", p.ours("operations")), verb, events, detail)
 	return err
 }

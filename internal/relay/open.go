@@ -87,6 +87,7 @@ func (s *session) connect(ctx context.Context, names store.Names) error {
 		return err
 	}
 	if s.reader, err = store.NewReader(ctx, conn, names); err != nil {
+		_ = conn.Close(ctx)
 		return err
 	}
 	if s.identity, err = store.Identify(ctx, conn, names); err != nil {

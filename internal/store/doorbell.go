@@ -54,6 +54,8 @@ func Usable(ctx context.Context, c *pgx.Conn) (bool, error) {
 
 // Set hangs the bell up. False: a writer is busy, or another relay sleeps on the same events; stay awake.
 func (d *Doorbell) Set(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	var set bool
 	err := d.conn.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", doorbellClass, d.key).Scan(&set)
 	if err != nil {
@@ -79,6 +81,8 @@ func (d *Doorbell) Wait(ctx context.Context, patience time.Duration) (bool, erro
 
 // Unset takes the bell down: from now on no insert notifies.
 func (d *Doorbell) Unset(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	var ok bool
 	err := d.conn.QueryRow(ctx, "select pg_advisory_unlock($1, $2)", doorbellClass, d.key).Scan(&ok)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Work says what there is to do among the parked events.
@@ -38,6 +40,13 @@ const lookSQL = `
 	  from (select coalesce((select due_at from %[1]s where name = $1 and state = 'scheduled' and due_at >= $2 order by due_at, seq limit 1), 'infinity'),
 	               coalesce((select due_at from %[1]s where name = $1 and state = 'replay' and due_at >= $2 order by due_at, seq limit 1), 'infinity'))
 	       first (scheduled, replay)`
+
+// LockOperations has to come before an insert into the table operations, as in parked_operation: the relay looks only at
+// the highest op_no, so those have to be committed in their order.
+func LockOperations(ctx context.Context, tx pgx.Tx, table string) error {
+	_, err := tx.Exec(ctx, `select pg_advisory_xact_lock(7090211, ($1::text::regclass::oid::bigint - 2147483648)::integer)`, table)
+	return err
+}
 
 // Look asks in one round trip: an idle relay asks each second. An event that was given a time before those that were
 // due at the last look is seen by the next look from the start, which is at once unless that is slow.

@@ -9,12 +9,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/outboxrelay/relay/internal/devenv/postgres"
+	"github.com/outboxrelay/relay/internal/devenv/proxy"
 	"github.com/outboxrelay/relay/internal/migrate"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("os/exec.(*Cmd).Wait"),
-		goleak.IgnoreAnyFunction("github.com/outboxrelay/relay/internal/devenv/process.Start.func1"))
+	goleak.VerifyTestMain(m, append(proxy.Leaks(), goleak.IgnoreTopFunction("os/exec.(*Cmd).Wait"),
+		goleak.IgnoreAnyFunction("github.com/outboxrelay/relay/internal/devenv/process.Start.func1"))...)
 }
 
 const schema = "outbox"

@@ -170,6 +170,8 @@ func (r *Reader) Read(ctx context.Context, c Cursor, anchors *Anchors, limit int
 // Still says that no transaction has begun or ended in the cluster since a Read that left nothing: the next Read would
 // find nothing either.
 func (r *Reader) Still(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	result := r.raw.ExecPrepared(ctx, stillName, nil, nil, nil).Read()
 	if result.Err != nil {
 		return false, fmt.Errorf("look for new transactions: %w", result.Err)
@@ -243,6 +245,8 @@ func firstSnapshot(rr *pgconn.ResultReader) (Snapshot, string, error) {
 // giveUp ends a result that is not wanted to its end. The server may hold many more rows of it: cancel it instead of
 // reading them.
 func (r *Reader) giveUp(ctx context.Context, rr *pgconn.ResultReader) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	if err := r.raw.CancelRequest(ctx); err != nil {
 		_ = r.raw.Close(ctx)
 		return fmt.Errorf("cancel a page: %w", err)

@@ -86,6 +86,9 @@ func (a *Auditor) noteRepair(ctx context.Context, tx pgx.Tx, r *Repaired, note m
 	if err != nil {
 		return err
 	}
+	if err := LockOperations(ctx, tx, a.names.table("operations")); err != nil {
+		return err
+	}
 	_, err = tx.Exec(ctx, fmt.Sprintf(`insert into %s (verb, events, detail) values ('repair', $1, $2::jsonb)`, a.names.table("operations")),
 		r.Events, string(text))
 	return err

@@ -88,6 +88,9 @@ func (r *Replayer) Ask(ctx context.Context, want *Replay, counted *Counted, note
 		if err != nil {
 			return err
 		}
+		if err := LockOperations(ctx, tx, r.names.table("operations")); err != nil {
+			return err
+		}
 		_, err = tx.Exec(ctx, fmt.Sprintf(`insert into %s (verb, events, detail) values ('replay', $1, $2::jsonb || jsonb_build_object(
 			'relay', $3::text, 'replay', $4::bigint, 'topic', $5::text, 'key', $6::text, 'since', $7::timestamptz, 'until', $8::timestamptz,
 			'to_topic', $9::text))`, r.names.table("operations")),
