@@ -233,7 +233,7 @@ func (f *feed) park(row *store.Row, topic string, v verdict) {
 	if f.trace != nil {
 		f.traceParked(row, topic, v)
 	}
-	f.ledger.park(1)
+	f.ledger.park(f.batch, row.Size())
 	f.batch.settled.Parked = append(f.batch.settled.Parked,
 		store.Parked{Slot: row.Slot, Seq: row.Seq, State: v.state, Reason: v.reason, Due: v.due})
 }

@@ -17,11 +17,13 @@ const (
 	batchBytes = 4 << 20
 )
 
-// Parking costs PostgreSQL far more than a settle does otherwise (five indexes a row). One statement parks at most
-// about this many rows, or it would not answer in time; feed waits when so many are judged and not yet in the table.
+// Parking costs PostgreSQL far more than a settle does otherwise (five indexes a row, and the row copied). One statement
+// parks at most about this much, or it would not answer in time; feed waits when so much is judged and not yet in the
+// table. It is counted in rows, and each parkedBytes of a row count as one more.
 const (
 	parkedASettle   = 2000
 	maxParkedAtOnce = 5000
+	parkedBytes     = 8 << 10
 )
 
 // rowKey names a row beyond doubt: a promoted standby may hand out a seq again, for an event with another id.
@@ -60,6 +62,7 @@ type batch struct {
 	open    atomic.Int64
 	tickets []ticket // never grows beyond its capacity: reports hold pointers into it
 	bytes   int64
+	parked  int64 // what its parked rows count
 	settled store.Settlement
 	// spans are of sampled events; nil without tracing. Its length never changes, for reports look into it.
 	spans  []tracing.Span
@@ -71,7 +74,7 @@ type batch struct {
 func (b *batch) reset() {
 	b.open.Store(1)
 	b.tickets = b.tickets[:0]
-	b.bytes, b.traced = 0, 0
+	b.bytes, b.parked, b.traced = 0, 0, 0
 	b.standings = b.standings[:0]
 	parked := b.settled.Parked[:0]
 	b.settled = store.Settlement{Parked: parked}
@@ -90,7 +93,7 @@ type ledger struct {
 	free  []*batch
 
 	rows, bytes atomic.Int64  // in flight
-	parked      atomic.Int64  // judged to be parked, not settled yet
+	parked      atomic.Int64  // what is judged to be parked and not settled yet counts
 	freed       chan struct{} // what is in flight fell to what feed waits for
 	// wantRows and wantBytes are what feed waits for; -1 while it does not wait. A wake-up for each ack would cost more
 	// than the ack, and make the client's batches small.
@@ -179,9 +182,16 @@ func (l *ledger) leave(t *ticket) {
 	}
 }
 
-// park counts rows that were judged to be parked; settling counts them down.
-func (l *ledger) park(rows int64) {
-	if l.parked.Add(rows); rows < 0 {
+// park counts a row that was judged to be parked.
+func (l *ledger) park(b *batch, size int64) {
+	count := 1 + size/parkedBytes
+	b.parked += count
+	l.parked.Add(count)
+}
+
+// parkedAway counts down what is in the table.
+func (l *ledger) parkedAway(count int64) {
+	if l.parked.Add(-count); count > 0 {
 		signal(l.freed)
 	}
 }
@@ -217,13 +227,13 @@ func (l *ledger) await(ctx, stop context.Context, limit time.Duration, rows, byt
 	return true
 }
 
-// take removes the longest prefix of complete batches, less if that would park too many rows at once. The caller gives them back with recycle.
+// take removes the longest prefix of complete batches, less if that would park too much at once. The caller gives them back with recycle.
 func (l *ledger) take(into []*batch) []*batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, parked := 0, 0
+	n, parked := 0, int64(0)
 	for n < len(l.queue) && (l.queue[n].open.Load() == 0 || mutant.On("settle-before-ack")) {
-		if parked += len(l.queue[n].settled.Parked); n > 0 && parked > parkedASettle {
+		if parked += l.queue[n].parked; n > 0 && parked > parkedASettle {
 			signal(l.done)
 			break
 		}

@@ -30,10 +30,15 @@ func (r *runner) letters(ctx context.Context) error {
 func (r *runner) shipLetters(ctx context.Context) error {
 	var parcels []*parcel
 	var failure error
-	_, err := r.yard.Unlettered(ctx, r.limit(), func(row *store.ParkedRow) error {
-		if failure != nil {
+	bytes := int64(0)
+	n, err := r.yard.Unlettered(ctx, r.limit(), func(row *store.ParkedRow) error {
+		if failure != nil || bytes > shipmentBytes {
 			return store.ErrStop
 		}
+		if row.Taken {
+			return nil
+		}
+		bytes += row.Size()
 		record, err := r.maker.make(&row.Row, r.DeadLetterTopic)
 		if err != nil {
 			record.Headers = record.Headers[:0]
@@ -69,6 +74,7 @@ func (r *runner) shipLetters(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.measure(n, bytes)
 	if err := r.dock.wait(ctx); err != nil && r.dock.tx != nil && failure == nil {
 		failure = err
 	}

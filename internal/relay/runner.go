@@ -46,6 +46,8 @@ type runner struct {
 	state *State
 
 	careful    int                    // shipments that are still sent one event at a time
+	few        int                    // rows that a shipment may have because they are large; 0: shipmentRows
+	stuck      bool                   // in this round somebody's open transaction had all there was to ship
 	pause      time.Time              // after a fault of the broker's: do nothing before
 	places     map[string]store.Place // how far each topic's release has come
 	recheck    map[string]bool        // topics whose standing keys have to be looked at
@@ -123,6 +125,8 @@ func (r *runner) idle(work store.Work) time.Duration {
 	switch {
 	case now.Before(r.pause):
 		return lookEvery
+	case r.stuck:
+		return lookEvery
 	case len(r.recheck) > 0, work.Letters && r.DeadLetterTopic != "":
 		most = min(most, lookEvery)
 	}
@@ -132,6 +136,7 @@ func (r *runner) idle(work store.Work) time.Duration {
 // round does a bounded piece of all that is due, so that no lane waits long for another. It says whether there is
 // surely more.
 func (r *runner) round(ctx context.Context) (work store.Work, more bool, err error) {
+	r.stuck = false
 	if work, err = r.yard.Look(ctx); err != nil {
 		return work, false, err
 	}
@@ -212,7 +217,7 @@ func (r *runner) due(ctx context.Context, state string) (full bool, err error) {
 		}
 		return send
 	})
-	return shipped.rows == limit, err
+	return shipped.rows == limit && !shipped.stuck, err
 }
 
 // release ships a batch of a topic that stands aside, and opens the topic when nothing is left to release.
@@ -246,6 +251,9 @@ func (r *runner) release(ctx context.Context, topic string) (more bool, err erro
 	}, func(*store.ParkedRow) verdict { return send })
 	if err != nil || !shipped.clean {
 		return false, err
+	}
+	if shipped.taken > 0 { // from the same place again: what comes behind a taken row may not pass it
+		return !shipped.stuck, nil
 	}
 	if shipped.rows > 0 {
 		r.places[topic] = place
@@ -293,10 +301,25 @@ func (r *runner) checkKeys(ctx context.Context, topic string) error {
 
 // limit is how many rows the next shipment may have.
 func (r *runner) limit() int {
-	if r.careful > 0 {
+	switch {
+	case r.careful > 0:
 		return 1
+	case r.few > 0:
+		return r.few
 	}
 	return shipmentRows
+}
+
+// measure lets the next shipment read about as many rows as it can take: those behind shipmentBytes are read in vain.
+func (r *runner) measure(rows int, bytes int64) {
+	switch {
+	case bytes > shipmentBytes:
+		r.few = rows
+	case r.few > 0 && rows == r.few:
+		if r.few *= 2; r.few >= shipmentRows {
+			r.few = 0
+		}
+	}
 }
 
 // wait notes a fault of Kafka's: the runner does nothing for a while. The session goes on.

@@ -67,7 +67,7 @@ func (s *settle) once(ctx context.Context) error {
 		return fmt.Errorf("move the cursor: %w", err)
 	}
 	s.aside.settled(sum.standings)
-	s.ledger.park(-int64(len(sum.Parked)))
+	s.ledger.parkedAway(sum.parked)
 	s.ledger.recycle(s.taken)
 	select {
 	case s.fresh <- anchor:
@@ -80,6 +80,7 @@ func (s *settle) once(ctx context.Context) error {
 // settling is a settlement and who is to be told when it is done.
 type settling struct {
 	store.Settlement
+	parked    int64 // what its parked rows count
 	standings []*standing
 }
 
@@ -90,6 +91,7 @@ func sumUp(batches []*batch) *settling {
 	for _, b := range batches {
 		sum.Books.Add(&b.settled.Books)
 		sum.Parked = append(sum.Parked, b.settled.Parked...)
+		sum.parked += b.parked
 		sum.standings = append(sum.standings, b.standings...)
 	}
 	return sum

@@ -12,11 +12,15 @@ import (
 // shipped says how a shipment went.
 type shipped struct {
 	rows  int  // that were looked at
+	taken int  // that somebody's open transaction has
 	clean bool // nothing failed, and no topic was found to be in trouble
+	stuck bool // nothing went, because of rows that are taken
 }
 
 // ship reads rows, sends those that judge lets go, waits for their acks, and writes down what became of each: acked
-// ones are deleted, the others keep their place with a new state or reason. Its errors are PostgreSQL's.
+// ones are deleted, the others keep their place with a new state or reason. What somebody's open transaction has stays,
+// and so does what comes behind it of its key: sent, it could not be deleted, and would be sent again and again. Its
+// errors are PostgreSQL's.
 func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) error) (int, error),
 	judge func(*store.ParkedRow) verdict) (shipped, error) {
 	if _, err := r.dock.ready(); err != nil {
@@ -26,18 +30,25 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 	var parcels []*parcel
 	var changes []store.Change
 	var failure error
-	bytes, held := int64(0), false
-	died := map[store.TopicKey]bool{} // in this shipment: their later rows stay where they are
+	bytes, held, taken := int64(0), false, 0
+	stay := map[store.TopicKey]bool{} // in this shipment: their later rows stay where they are
 	n, err := read(func(row *store.ParkedRow) error {
 		if failure != nil || held || bytes > shipmentBytes {
 			return store.ErrStop
 		}
-		bytes += row.Size()
 		p := newParcel(row)
 		p.alone = alone
-		if p.key != nil && died[store.TopicKey{Topic: p.topic, Key: *p.key}] {
+		if row.Taken {
+			taken++
+			if p.key != nil {
+				stay[store.TopicKey{Topic: p.topic, Key: *p.key}] = true
+			}
 			return nil
 		}
+		if p.key != nil && stay[store.TopicKey{Topic: p.topic, Key: *p.key}] {
+			return nil
+		}
+		bytes += row.Size()
 		v, err := r.sendParked(ctx, row, p, judge)
 		switch {
 		case err != nil:
@@ -50,7 +61,7 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 			changes = append(changes, store.Change{No: p.no, State: v.state, Reason: v.reason})
 			held = held || v.state == Held && p.state != Scheduled
 			if v.state == Dead && p.key != nil && !r.SkipDead {
-				died[store.TopicKey{Topic: p.topic, Key: *p.key}] = true
+				stay[store.TopicKey{Topic: p.topic, Key: *p.key}] = true
 			}
 		}
 		return nil
@@ -58,6 +69,7 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 	if err != nil {
 		return shipped{}, err
 	}
+	r.measure(n, bytes)
 	if err := fault.At("release-sent"); err != nil {
 		return shipped{}, err
 	}
@@ -101,7 +113,9 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 	}
 	r.state.released(landed)
 	r.afterFault(ctx, failure)
-	return shipped{rows: n, clean: failure == nil && !held}, nil
+	stuck := taken > 0 && len(parcels) == 0
+	r.stuck = r.stuck || stuck
+	return shipped{rows: n, taken: taken, clean: failure == nil && !held, stuck: stuck}, nil
 }
 
 // sendParked sends one row, or says what is to become of it instead. The error is one of the producer's.

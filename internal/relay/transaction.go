@@ -267,6 +267,7 @@ func (t *transaction) settleAll(ctx context.Context, next *settling) error {
 	if t.previous != nil {
 		next.Books.Add(&t.previous.Books)
 		next.Parked = append(t.previous.Parked, next.Parked...)
+		next.parked += t.previous.parked
 		next.standings = append(t.previous.standings, next.standings...)
 	}
 	t.previous = next
@@ -279,7 +280,7 @@ func (t *transaction) applied(anchor store.Anchor) {
 		return
 	}
 	t.aside.settled(t.previous.standings)
-	t.ledger.park(-int64(len(t.previous.Parked)))
+	t.ledger.parkedAway(t.previous.parked)
 	select {
 	case t.fresh <- anchor:
 	default:

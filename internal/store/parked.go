@@ -29,8 +29,10 @@ type Yard struct {
 // NewYard works for relay name in one session. The yard owns c from now on.
 func NewYard(ctx context.Context, c *pgx.Conn, names Names, name string, fence Fence) (*Yard, error) {
 	y := &Yard{conn: c, raw: c.PgConn(), names: names, name: name, fence: fence, from: fromStart}
-	for prepared, sql := range map[string]string{dueName: dueSQL, orderName: orderSQL, letterName: letterSQL} {
-		if _, err := y.raw.Prepare(ctx, prepared, fmt.Sprintf(sql, names.table("parked")), nil); err != nil {
+	for _, query := range [][3]string{{dueName, dueSQL, "due_at, seq"}, {orderName, orderSQL, "due_at, seq"}, {letterName, letterSQL, "parked_no"}} {
+		picked := fmt.Sprintf(query[1], names.table("parked"))
+		sql := fmt.Sprintf(takenSQL, names.table("parked"), picked) + query[2]
+		if _, err := y.raw.Prepare(ctx, query[0], sql, nil); err != nil {
 			return nil, fmt.Errorf("prepare the parked queries: %w", err)
 		}
 	}
@@ -43,22 +45,28 @@ func (y *Yard) Close() { closeSoon(y.conn) }
 const parkedColumns = `parked_no, state, due_at, attempts, reason, parked_at,
 	seq, 0::int2, id, topic, key, type, payload, payload_bytes, headers, partition, deliver_at, created_at, xmin`
 
+// takenSQL says of each row that a query picks whether an operator's open transaction has it: the rows that nobody has
+// are locked for as long as the statement takes. An array, because no estimate then makes it read all of the table.
+const takenSQL = `with picked as materialized (%[2]s),
+	free as materialized (select parked_no from %[1]s where parked_no = any(array(select parked_no from picked)) for update skip locked)
+	select ` + parkedColumns + `, free.parked_no is null from picked left join free using (parked_no) order by `
+
 // dueSQL finds what has a time of its own. Needs parked_due.
 //
 // Not clock_timestamp(): it is volatile, so the index would be read to its end, a million rows for the few that are due.
-const dueSQL = `select ` + parkedColumns + ` from %[1]s
+const dueSQL = `select *, xmin from %[1]s
 	where name = $1 and state = $2 and due_at >= $4 and due_at <= statement_timestamp() order by due_at, seq limit $3`
 
 // orderSQL finds what may be released of a topic behind a place, in order; $6 true leaves out the keys that have a
 // dead event before. Needs parked_in_order and parked_of_key.
-const orderSQL = `select ` + parkedColumns + ` from %[1]s p
+const orderSQL = `select *, xmin from %[1]s p
 	where name = $1 and topic = $2 and state in ('held', 'behind') and (due_at, seq) > ($3::timestamptz, $4)
 	  and not ($6 and key is not null and exists (select from %[1]s d where d.name = $1 and d.topic = $2 and d.key = p.key
 	           and d.state = 'dead' and (d.due_at, d.seq) < (p.due_at, p.seq)))
 	order by due_at, seq limit $5`
 
 // letterSQL finds dead events that have no copy in the dead-letter topic. Needs parked_to_letter.
-const letterSQL = `select ` + parkedColumns + ` from %[1]s
+const letterSQL = `select *, xmin from %[1]s
 	where name = $1 and state = 'dead' and lettered_at is null order by parked_no limit $2`
 
 const (
@@ -82,6 +90,8 @@ type ParkedRow struct {
 	Attempts int32
 	Reason   string
 	ParkedAt time.Time
+	// Taken says that somebody's open transaction has the row: it may be about to be dropped or edited.
+	Taken bool
 }
 
 // Place of the row in the order of release.
@@ -89,14 +99,15 @@ func (p *ParkedRow) Place() Place { return Place{Due: p.Due, Seq: p.Seq} }
 
 func (p *ParkedRow) decode(v [][]byte) error {
 	const own = 6
-	if len(v) != own+rowWidth || len(v[0]) != 8 || len(v[2]) != 8 || len(v[3]) != 4 {
+	if len(v) != own+rowWidth+1 || len(v[0]) != 8 || len(v[2]) != 8 || len(v[3]) != 4 || len(v[own+rowWidth]) != 1 {
 		return errors.New("a parked row is not in the binary form that was asked for")
 	}
 	p.No = int64(binary.BigEndian.Uint64(v[0]))
 	p.State, p.Reason = string(v[1]), string(v[4])
 	p.Due, p.ParkedAt = timestamp(v[2]), timestamp(v[5])
 	p.Attempts = int32(binary.BigEndian.Uint32(v[3]))
-	return p.Row.decode(v[own:])
+	p.Taken = v[own+rowWidth][0] != 0
+	return p.Row.decode(v[own : own+rowWidth])
 }
 
 // Due hands out the rows of a state whose time has come, by time, from those on that the last Look found.
@@ -153,16 +164,22 @@ type Change struct {
 	State, Reason string
 }
 
-// Changed gives rows new states and counts the attempt. ErrFenced: nothing was done.
+// Changed gives rows new states and counts the attempt. A replay whose event is parked already, be it by another replay,
+// stays one and comes again in a minute: an event waits in one place only (parked_once). ErrFenced: nothing was done.
 func (y *Yard) Changed(ctx context.Context, changes []Change) error {
 	var nos []int64
 	var states, reasons []string
 	for _, c := range changes {
 		nos, states, reasons = append(nos, c.No), append(states, c.State), append(reasons, c.Reason)
 	}
-	return y.fenced(ctx, 0, `update %[1]s p set state = c.state, reason = c.reason, attempts = attempts + 1
-		from mine, unnest($5::int8[], $6::text[], $7::text[]) c(no, state, reason)
-		where p.name = mine.name and p.parked_no = c.no`, nos, states, reasons)
+	return y.fenced(ctx, 0, `update %[1]s p set state = case when c.again then p.state else c.state end, reason = c.reason,
+		       attempts = attempts + 1, due_at = case when c.again then now() + interval '1 minute' else p.due_at end
+		  from mine, (
+			select c.*, p.state = 'replay' and c.state <> 'replay' and (row_number() over (partition by p.seq order by c.turn) > 1
+			       or exists (select from %[1]s o where o.name = $1 and o.seq = p.seq and o.state <> 'replay')) as again
+			  from unnest($5::int8[], $6::text[], $7::text[]) with ordinality c(no, state, reason, turn)
+			  join %[1]s p on p.parked_no = c.no) c
+		 where p.name = mine.name and p.parked_no = c.no`, nos, states, reasons)
 }
 
 // Lettered notes that dead events have a copy in the dead-letter topic.

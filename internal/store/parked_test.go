@@ -31,6 +31,11 @@ func TestYard_ReadsNoFurtherThanWhatIsDue(t *testing.T) {
 		plan = append(plan, line)
 	}
 	text := strings.Join(plan, "\n")
+	_, text, _ = strings.Cut(text, "CTE picked\n")
+	text, free, _ := strings.Cut(text, "CTE free\n")
+	if strings.Contains(free, "Seq Scan") {
+		t.Errorf("the whole table is read for the few rows that were picked:\n%s", free)
+	}
 	if rows.Err() != nil || !strings.Contains(text, "using parked_due") || !strings.Contains(text, "due_at <= statement_timestamp()") ||
 		strings.Contains(text, "Filter:") || strings.Contains(text, "Sort") {
 		t.Errorf("%v\n%s", rows.Err(), text)

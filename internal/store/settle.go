@@ -20,7 +20,7 @@ type Parked struct {
 	Seq    int64
 	State  string // scheduled, held, dead, behind
 	Reason string
-	Due    time.Time // zero: now
+	Due    time.Time // zero: now, or later, so that it stands behind what was parked before it
 }
 
 // Settlement is one move of the cursor: everything behind it is acked by Kafka or in Parked.
@@ -35,7 +35,7 @@ type Settlement struct {
 
 // settleSQL moves the cursor, enters the books and parks what cannot go, or does nothing at all when the epoch is not
 // ours any more. All updates of relays and slots are HOT: no indexed column changes. Rows are found by slot and seq
-// through the ring's indexes.
+// through the ring's indexes. $24 is when something was parked last: the server's clock may have been set back since.
 const settleSQL = `
 	with mine as (
 		update %[1]s set window_from = $3::pg_snapshot, window_to = $4::pg_snapshot, after_seq = $5, floor_seq = $6,
@@ -53,12 +53,18 @@ const settleSQL = `
 	parked as (
 		insert into %[3]s (name, seq, state, reason, due_at, id, topic, key, type, payload, payload_bytes, headers,
 		       partition, deliver_at, created_at)
-		select mine.name, e.seq, p.state, p.reason, coalesce(p.due, now()), e.id, e.topic, e.key, e.type, e.payload,
+		select mine.name, e.seq, p.state, p.reason, coalesce(p.due, greatest(now(), $24)), e.id, e.topic, e.key, e.type, e.payload,
 		       e.payload_bytes, e.headers, e.partition, e.deliver_at, e.created_at
 		  from mine, unnest($14::int2[], $15::int8[], $16::text[], $17::text[], $18::timestamptz[]) p(slot, seq, state, reason, due)
 		  join %[4]s e on e.slot = p.slot and e.seq = p.seq
 		on conflict (name, seq) where state <> 'replay' do nothing)
-	select pg_current_xact_id()::text from mine`
+	select pg_current_xact_id()::text, now() from mine`
+
+// parkedLastSQL asks for the newest place in the order of release. Needs parked_due.
+const parkedLastSQL = `select greatest(
+	(select due_at from %[1]s where name = $1 and state = 'held' order by due_at desc limit 1),
+	(select due_at from %[1]s where name = $1 and state = 'behind' order by due_at desc limit 1),
+	(select due_at from %[1]s where name = $1 and state = 'dead' order by due_at desc limit 1), now())`
 
 // prepareSQL enters a candidate and leaves the cursor where it is.
 const prepareSQL = `update %[1]s set batch = $3, candidate = $4::jsonb where name = $1 and epoch = $2 and session = $5 returning name`
@@ -70,6 +76,8 @@ type Settler struct {
 	sql, prepare string
 	name         string
 	fence        Fence
+	parked       string    // the table
+	parkedLast   time.Time // no place in the order of release is behind it; zero before the session parks something
 }
 
 // NewSettler settles for relay name, once Begin has said in which session. The settler owns c from now on.
@@ -78,7 +86,7 @@ func NewSettler(c *pgx.Conn, names Names, name string) *Settler {
 	if mutant.On("settle-without-epoch") {
 		unfenced = "or true"
 	}
-	return &Settler{conn: c, name: name,
+	return &Settler{conn: c, name: name, parked: names.table("parked"),
 		sequence: newSequence(names), prepare: fmt.Sprintf(prepareSQL, names.table("relays")),
 		sql: fmt.Sprintf(settleSQL, names.table("relays"), names.table("slots"), names.table("parked"),
 			names.table("events"), unfenced)}
@@ -137,6 +145,11 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 	parked := parkedArraysOf(m.Parked)
 	delivered := m.Books.Rows() - int64(len(m.Parked))
 
+	if len(m.Parked) > 0 && s.parkedLast.IsZero() {
+		if err := s.conn.QueryRow(ctx, fmt.Sprintf(parkedLastSQL, s.parked), s.name).Scan(&s.parkedLast); err != nil {
+			return Anchor{}, fmt.Errorf("ask when an event was parked last: %w", err)
+		}
+	}
 	var number *int64
 	var candidate *string
 	if next != nil {
@@ -148,15 +161,19 @@ func (s *Settler) settle(ctx context.Context, m *Settlement, next *Candidate) (A
 		number, candidate = &next.Batch, &text
 	}
 	var xid string
+	var now time.Time
 	seq, err := s.sequence.before(ctx, s.conn, s.sql, []any{s.name, s.fence.Epoch, m.Cursor.From.String(), to, m.Cursor.After, m.Floor,
 		fmt.Sprint(m.Newest.XID), m.Newest.Seq, delivered, books.slots, books.rows, books.sums, books.lasts,
 		parked.slots, parked.seqs, parked.states, parked.reasons, parked.due, number, candidate, s.fence.Session,
-		books.versioned, books.versions}, &xid)
+		books.versioned, books.versions, s.parkedLast}, &xid, &now)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Anchor{}, ErrFenced
 	}
 	if err != nil {
 		return Anchor{}, fmt.Errorf("settle: %w", err)
+	}
+	if now.After(s.parkedLast) && !s.parkedLast.IsZero() {
+		s.parkedLast = now
 	}
 	anchor := Anchor{Seq: seq}
 	if anchor.XID, err = parseXID(xid); err != nil {
