@@ -38,13 +38,15 @@ func Hanging(ctx context.Context, cfg publisher.Config, topic string, key []byte
 	partition := publisher.Partition(key, found[0].Partitions)
 	where := kadm.TopicsSet{}
 	where.Add(topic, partition)
-	producers, err := ask.DescribeProducers(ctx, where)
-	if err != nil {
-		return "", fmt.Errorf("ask for the producers of topic %s: %w", topic, notAnswered(err))
-	}
+	// In this order: a transaction that is over has been ended in the partitions before. Asked the other way round, one
+	// that ends in between looks as if nobody had.
 	transactions, err := ask.DescribeTransactions(ctx, ids...)
 	if err != nil {
 		return "", fmt.Errorf("ask for transactions: %w", notAnswered(err))
+	}
+	producers, err := ask.DescribeProducers(ctx, where)
+	if err != nil {
+		return "", fmt.Errorf("ask for the producers of topic %s: %w", topic, notAnswered(err))
 	}
 	for _, p := range producers.SortedProducers() {
 		if p.CurrentTxnStartOffset < 0 || !over(transactions, p.ProducerID) {
