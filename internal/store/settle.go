@@ -60,11 +60,12 @@ const settleSQL = `
 		on conflict (name, seq) where state <> 'replay' do nothing)
 	select pg_current_xact_id()::text, now() from mine`
 
-// parkedLastSQL asks for the newest place in the order of release. Needs parked_due.
+// parkedLastSQL asks for the newest place in the order of release that is a time: somebody may have put infinity there.
+// Needs parked_due.
 const parkedLastSQL = `select greatest(
-	(select due_at from %[1]s where name = $1 and state = 'held' order by due_at desc limit 1),
-	(select due_at from %[1]s where name = $1 and state = 'behind' order by due_at desc limit 1),
-	(select due_at from %[1]s where name = $1 and state = 'dead' order by due_at desc limit 1), now())`
+	(select due_at from %[1]s where name = $1 and state = 'held' and due_at < 'infinity' order by due_at desc limit 1),
+	(select due_at from %[1]s where name = $1 and state = 'behind' and due_at < 'infinity' order by due_at desc limit 1),
+	(select due_at from %[1]s where name = $1 and state = 'dead' and due_at < 'infinity' order by due_at desc limit 1), now())`
 
 // prepareSQL enters a candidate and leaves the cursor where it is.
 const prepareSQL = `update %[1]s set batch = $3, candidate = $4::jsonb where name = $1 and epoch = $2 and session = $5 returning name`
