@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,7 +22,11 @@ const roleVariable = "PROCESS_TEST_ROLE"
 
 // TestMain lets this binary play the program that dies: the tests start it again and kill it.
 func TestMain(m *testing.M) {
-	if role := os.Getenv(roleVariable); role != "" {
+	switch role := os.Getenv(roleVariable); role {
+	case "":
+	case "ports":
+		playPorts()
+	default:
 		playOwner(role)
 	}
 	goleak.VerifyTestMain(m)
@@ -271,10 +277,62 @@ func TestProcess_WaitSaysHowItEnded(t *testing.T) {
 	p.Kill()
 }
 
-func TestFreePort_IsFree(t *testing.T) {
-	port, err := FreePort()
-	if err != nil || port < 20000 || port >= 32000 {
-		t.Errorf("port %d, %v", port, err)
+// manyPorts is enough to see it: without locks about six would meet within a program,
+// and thirteen between two.
+const manyPorts = 400
+
+// playPorts takes ports, prints them, and keeps them until its input ends.
+func playPorts() {
+	for range manyPorts {
+		port, err := FreePort()
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(port)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
+}
+
+// TestFreePort_IsNobodyElses: a server that is down for a moment must find its port again, and its clients must not
+// meet the server of another test there.
+func TestFreePort_IsNobodyElses(t *testing.T) {
+	other := exec.Command(os.Args[0])
+	other.Env = append(os.Environ(), roleVariable+"=ports")
+	stop, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	taken := map[int]string{}
+	lines := bufio.NewScanner(out)
+	for range manyPorts {
+		lines.Scan()
+		port, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken[port] = "another program"
+	}
+	for range manyPorts {
+		port, err := FreePort()
+		if err != nil || port < 20000 || port >= 32000 {
+			t.Fatalf("port %d, %v", port, err)
+		}
+		if owner := taken[port]; owner != "" {
+			t.Errorf("port %d belongs to %s already", port, owner)
+		}
+		taken[port] = "this program"
+	}
+	stop.Close()
+	if err := other.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
