@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -147,17 +149,21 @@ func (r *replayRun) do(ctx context.Context, want *store.Replay) error {
 				return err
 			}
 		}
-		if result.Replay, err = r.publish(ctx, want, counted); err != nil {
-			return err
-		}
+		result.Replay, err = r.publish(ctx, want, counted)
 	}
-	if r.asJSON {
-		return printJSON(r.g.stdout, result)
+	switch {
+	case r.asJSON && (err == nil || result.Replay != nil):
+		err = errors.Join(printJSON(r.g.stdout, result), err)
+	case err == nil && result.Replay != nil:
+		err = tellReplayed(out, result.Replay)
 	}
-	if result.Replay != nil {
-		fmt.Fprintf(out, "replay %d: %s published again\n", result.Replay.No, count(int(result.Replay.Queued), "event"))
-	}
-	return nil
+	return err
+}
+
+// tellReplayed says how a replay ended.
+func tellReplayed(out io.Writer, p *store.Replay) error {
+	_, err := fmt.Fprintf(out, "replay %d: %s published again\n", p.No, count(int(p.Queued), "event"))
+	return err
 }
 
 func (r *replayRun) publish(ctx context.Context, want *store.Replay, counted *store.Counted) (*store.Replay, error) {
@@ -168,17 +174,25 @@ func (r *replayRun) publish(ctx context.Context, want *store.Replay, counted *st
 	return finishReplay(ctx, r.g, r.replayer, no, r.asJSON)
 }
 
-// finishReplay carries a replay on to its end, and gives what became of it.
+// finishReplay carries a replay on to its end, and gives what became of it. With events that could not go it gives both
+// that and an error.
 func finishReplay(ctx context.Context, g *globals, replayer *store.Replayer, no int64, quiet bool) (*store.Replay, error) {
 	feed := replayFeed{g: g, replayer: replayer, quiet: quiet}
-	if err := feed.carryOn(ctx, no, true); err != nil {
+	err := feed.carryOn(ctx, no, true)
+	if _, aside := errors.AsType[setAsideError](err); err != nil && !aside {
 		return nil, fmt.Errorf("replay %d: %w", no, err)
 	}
-	found, err := replayer.List(ctx, &no, 1)
-	if err != nil {
-		return nil, err
+	found, listErr := replayer.List(context.WithoutCancel(ctx), &no, 1)
+	switch {
+	case listErr != nil:
+		return nil, listErr
+	case err == nil && found[0].SetAside > 0:
+		err = setAsideError(found[0].SetAside)
 	}
-	return &found[0], nil
+	if err != nil {
+		err = fmt.Errorf("replay %d: %w", no, err)
+	}
+	return &found[0], err
 }
 
 func newReplayListCommand(g *globals) *cobra.Command {
@@ -208,7 +222,7 @@ func (g *globals) printReplays(found []store.Replay) error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-7s %-8s %-24s %14s %14s %14s\n", "replay", "state", "topic", "events", "handed over", "waiting")
+	fmt.Fprintf(&b, "%-7s %-8s %-24s %14s %14s %14s %14s\n", "replay", "state", "topic", "events", "handed over", "waiting", "set aside")
 	for _, p := range found {
 		topic := "a repair"
 		if p.Topic != nil {
@@ -217,7 +231,8 @@ func (g *globals) printReplays(found []store.Replay) error {
 		if p.ToTopic != nil {
 			topic += " → " + *p.ToTopic
 		}
-		fmt.Fprintf(&b, "%-7d %-8s %-24s %14s %14s %14s\n", p.No, p.State, topic, grouped(p.Events), grouped(p.Queued), grouped(p.Waiting))
+		fmt.Fprintf(&b, "%-7d %-8s %-24s %14s %14s %14s %14s\n", p.No, p.State, topic, grouped(p.Events), grouped(p.Queued),
+			grouped(p.Waiting), grouped(p.SetAside))
 	}
 	_, err := fmt.Fprint(g.stdout, b.String())
 	return err
@@ -252,10 +267,10 @@ func newReplayResumeCommand(g *globals) *cobra.Command {
 					return err
 				}
 				p, err := finishReplay(ctx, g, replayer, no, false)
-				if err == nil {
-					fmt.Fprintf(g.stdout, "replay %d: %s published again\n", p.No, count(int(p.Queued), "event"))
+				if err != nil {
+					return err
 				}
-				return err
+				return tellReplayed(g.stdout, p)
 			})
 		},
 	}

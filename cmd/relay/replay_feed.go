@@ -14,6 +14,8 @@ const (
 	replayBatch = 1000
 	// replayAhead is how many may wait in outbox.parked: it stays small, and a stop takes effect soon.
 	replayAhead = 5000
+	// replayAside is with how many that cannot go a replay stops: the rest would hardly fare better, and fill outbox.parked.
+	replayAside = 1000
 	// replayPace is how often a replay with a rate makes a step, and how often one that waits looks.
 	replayPace = 100 * time.Millisecond
 )
@@ -59,9 +61,12 @@ func (f *replayFeed) feed(ctx context.Context, p *store.Replay) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		waiting, err := f.replayer.Waiting(whole, p.No, replayAhead)
+		waiting, aside, err := f.replayer.Left(whole, p.No, replayAhead+replayAside)
 		if err != nil {
 			return err
+		}
+		if p.SetAside = int64(aside); aside >= replayAside {
+			return f.refused(whole, p)
 		}
 		ahead := p.Rate > 0 && sent >= int64(time.Since(began).Seconds()*float64(p.Rate))+1
 		if waiting >= replayAhead || ahead {
@@ -84,7 +89,7 @@ func (f *replayFeed) feed(ctx context.Context, p *store.Replay) error {
 // drain waits until the parked runner has published what was handed over.
 func (f *replayFeed) drain(ctx context.Context, p *store.Replay) error {
 	for {
-		waiting, err := f.replayer.Waiting(context.WithoutCancel(ctx), p.No, 1<<30)
+		waiting, _, err := f.replayer.Left(context.WithoutCancel(ctx), p.No, 1<<30)
 		if err != nil || waiting == 0 {
 			return err
 		}
@@ -105,6 +110,23 @@ func (f *replayFeed) interrupted(p *store.Replay) error {
 		return errors.New("interrupted " + resume)
 	}
 	return errors.New("stopped " + resume)
+}
+
+// refused stops a replay of which too much cannot go.
+func (f *replayFeed) refused(ctx context.Context, p *store.Replay) error {
+	if _, err := f.replayer.SetState(ctx, p.No, "running", "stopped"); err != nil {
+		return err
+	}
+	p.State = "stopped"
+	return fmt.Errorf("stopped after %s of %s: %w; then relay replay resume %d goes on", grouped(p.Queued), count(int(p.Events), "event"),
+		setAsideError(p.SetAside), p.No)
+}
+
+// setAsideError says how many events of a replay could not go.
+type setAsideError int64
+
+func (e setAsideError) Error() string {
+	return fmt.Sprintf("%s could not go, and are held or dead now: relay parked list says why, relay parked drop gives them up", count(int(e), "event"))
 }
 
 // tell shows progress on a terminal, a few times a second, and elsewhere every ten seconds.

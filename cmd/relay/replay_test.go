@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,40 @@ func TestReplay_PublishesAgain(t *testing.T) {
 	}
 	if r := runRelay(t, env, "replay", "stop", "77"); r.code != exitFailed || !strings.Contains(r.errors, "no replay 77 is running") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A topic that is not there: the command must not say that the events went, must not park all there are, and must not
+// leave them out when it is asked again with the right name.
+func TestReplay_SaysWhatCouldNotGo(t *testing.T) {
+	env, conn, b, _ := delivering(t, 8000)
+	few := []string{"replay", "--topic", "orders", "--since", "1h", "--key", "3", "--yes"}
+	keyed := query(t, conn, `select count(*) from outbox.events where key = '3'`)
+	r := runRelay(t, env, append(few, "--to", "agian", "--json")...)
+	result := decode[replayResult](t, r.out)
+	if p := result.Replay; r.code != exitFailed || p.SetAside == 0 || p.SetAside != p.Queued || p.Waiting != 0 || p.State != "stopped" && p.State != "done" {
+		t.Errorf("%d %s %+v", r.code, r.errors, p)
+	}
+	if !strings.Contains(r.errors, "could not go, and are held or dead now: relay parked list says why") {
+		t.Error(r.errors)
+	}
+	result = decode[replayResult](t, runRelay(t, env, append(few, "--to", "again", "--json")...).wants(t, exitDone))
+	if p := result.Replay; strconv.FormatInt(p.Queued, 10) != keyed || p.SetAside != 0 {
+		t.Errorf("asked again: %+v, want %s events", p, keyed)
+	}
+	if got := valuesOf(t, b, "again", int(result.Replay.Queued)); strconv.Itoa(len(got)) != keyed {
+		t.Errorf("%d records, want %s", len(got), keyed)
+	}
+	r = runRelay(t, env, "replay", "--topic", "orders", "--since", "1h", "--to", "agian", "--yes")
+	if got := query(t, conn, `select concat(state, ' ', queued < 8000) from outbox.replays where replay_no = 3`); r.code != exitFailed || got != "stopped t" {
+		t.Errorf("%d %s: %s", r.code, r.errors, got)
+	}
+	if r = runRelay(t, env, "replay", "resume", "3"); r.code != exitFailed || !strings.Contains(r.errors, "then relay replay resume 3 goes on") {
+		t.Errorf("%d %s", r.code, r.errors)
+	}
+	runRelay(t, env, "parked", "drop", "--topic", "agian", "--yes").wants(t, exitDone)
+	if got := query(t, conn, `select count(*) from outbox.parked where state <> 'replay'`); got != "0" {
+		t.Errorf("%s are still set aside", got)
 	}
 }
 

@@ -205,12 +205,12 @@ func (r *runner) due(ctx context.Context, state string) (full bool, err error) {
 	shipped, err := r.ship(ctx, func(row func(*store.ParkedRow) error) (int, error) {
 		return r.yard.Due(ctx, state, limit, row)
 	}, func(row *store.ParkedRow) verdict {
-		if state == Replay {
-			return send
-		}
 		topic := string(row.Topic)
 		if why := r.aside.trouble(topic); why != "" {
 			return verdict{state: Held, reason: why}
+		}
+		if state == Replay {
+			return send
 		}
 		if why := r.aside.behind(topic, row.Key); why != "" {
 			return verdict{state: Behind, reason: why}

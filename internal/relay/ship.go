@@ -59,7 +59,7 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 		default:
 			r.stand(p, v)
 			changes = append(changes, store.Change{No: p.no, State: v.state, Reason: v.reason})
-			held = held || v.state == Held && p.state != Scheduled
+			held = held || v.state == Held && p.state != Scheduled && p.state != Replay
 			if v.state == Dead && p.key != nil && !r.SkipDead {
 				stay[store.TopicKey{Topic: p.topic, Key: *p.key}] = true
 			}

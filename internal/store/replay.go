@@ -23,9 +23,12 @@ type Replay struct {
 	Events  int64      `json:"events"`  // counted when it was asked for
 	Queued  int64      `json:"queued"`  // handed to the parked runner so far
 	Waiting int64      `json:"waiting"` // of those, not published yet
-	At      time.Time  `json:"at"`      // asked for
-	Who     string     `json:"who"`     // the database role
-	Touched time.Time  `json:"touched_at"`
+	// SetAside is how many of those cannot go, and are held or dead now, or behind one that is.
+	SetAside int64 `json:"set_aside"`
+
+	At      time.Time `json:"at"`  // asked for
+	Who     string    `json:"who"` // the database role
+	Touched time.Time `json:"touched_at"`
 
 	afterSeq int64
 }
@@ -47,7 +50,8 @@ func NewReplayer(c *pgx.Conn, names Names, name string) *Replayer {
 var ErrNoCursor = errors.New("no relay of this name has ever led: nothing was delivered")
 
 // Count fills in how many events the request is about: delivered ones of its topic, key and time that are still there
-// and not parked. It reads the whole ring. The answer is what Ask will store.
+// and not parked. A copy that an earlier replay made and that could not go is no reason to leave its event out. It reads
+// the whole ring. The answer is what Ask will store.
 func (r *Replayer) Count(ctx context.Context, want *Replay) (counted *Counted, err error) {
 	counted = &Counted{}
 	err = r.conn.QueryRow(ctx, fmt.Sprintf(`
@@ -55,7 +59,7 @@ func (r *Replayer) Count(ctx context.Context, want *Replay) (counted *Counted, e
 		  from %[1]s r cross join lateral (
 			select count(*) as events, coalesce(min(e.seq), 0) as first, coalesce(max(e.seq), 0) as last from %[2]s e
 			 where `+coveredBy+` and e.topic = $2 and ($3::text is null or e.key = $3) and e.created_at >= $4 and e.created_at < $5
-			   and not exists (select from %[3]s p where p.name = r.name and p.seq = e.seq and p.state <> 'replay')) c
+			   and not exists (select from %[3]s p where p.name = r.name and p.seq = e.seq and p.replay_no is null)) c
 		 where r.name = $1`, r.names.table("relays"), r.names.table("events"), r.names.table("parked")),
 		r.name, want.Topic, want.Key, want.Since, want.Until).
 		Scan(&counted.from, &counted.to, &counted.after, &counted.Events, &counted.first, &counted.last)
@@ -118,7 +122,7 @@ const stepSQL = `
 			   and (r.topic is null or e.topic = r.topic) and (r.key is null or e.key = r.key)
 			   and (r.since is null or e.created_at >= r.since) and (r.until is null or e.created_at < r.until)
 			   and (r.slot is null or e.slot = r.slot) and (r.seqs is null or e.seq = any(r.seqs))
-			   and not exists (select from %[3]s p where p.name = r.name and p.seq = e.seq and p.state <> 'replay')
+			   and not exists (select from %[3]s p where p.name = r.name and p.seq = e.seq and p.replay_no is null)
 			 order by e.seq limit $4) e),
 	parked as (
 		insert into %[3]s (name, seq, state, reason, replay_no, id, topic, key, type, payload, payload_bytes, headers, partition, deliver_at, created_at)
@@ -154,12 +158,15 @@ var ErrReplayTaken = errors.New("the replay was stopped, or another command carr
 func (r *Replayer) List(ctx context.Context, no *int64, limit int) ([]Replay, error) {
 	rows, _ := r.conn.Query(ctx, fmt.Sprintf(`
 		select r.replay_no, r.state, r.topic, r.key, r.since, r.until, r.slot, r.to_topic, r.rate, r.events, r.queued,
-		       (select count(*) from %[2]s p where p.replay_no = r.replay_no and p.state = 'replay'), r.at, r.who, r.touched_at, r.after_seq
-		  from %[1]s r where r.name = $1 and ($2::bigint is null or r.replay_no = $2) order by r.replay_no desc limit $3`,
+		       p.waiting, p.set_aside, r.at, r.who, r.touched_at, r.after_seq
+		  from %[1]s r, lateral (
+			select count(*) filter (where state = 'replay') as waiting, count(*) filter (where state <> 'replay') as set_aside
+			  from %[2]s where replay_no = r.replay_no) p
+		 where r.name = $1 and ($2::bigint is null or r.replay_no = $2) order by r.replay_no desc limit $3`,
 		r.names.table("replays"), r.names.table("parked")), r.name, no, limit)
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (p Replay, err error) {
 		err = row.Scan(&p.No, &p.State, &p.Topic, &p.Key, &p.Since, &p.Until, &p.Slot, &p.ToTopic, &p.Rate, &p.Events, &p.Queued,
-			&p.Waiting, &p.At, &p.Who, &p.Touched, &p.afterSeq)
+			&p.Waiting, &p.SetAside, &p.At, &p.Who, &p.Touched, &p.afterSeq)
 		return p, err
 	})
 	if err != nil {
@@ -168,14 +175,17 @@ func (r *Replayer) List(ctx context.Context, no *int64, limit int) ([]Replay, er
 	return all, nil
 }
 
-// Waiting is how many events of a replay are handed over and not published yet, counted up to most.
-func (r *Replayer) Waiting(ctx context.Context, no int64, most int) (n int, err error) {
-	err = r.conn.QueryRow(ctx, fmt.Sprintf(`select count(*) from (select from %s where replay_no = $1 and state = 'replay' limit $2) w`,
-		r.names.table("parked")), no, most).Scan(&n)
+// Left is how many events of a replay are handed over and not published yet, and how many of them cannot go: those are
+// held or dead, or behind one that is. Both together are counted up to most.
+func (r *Replayer) Left(ctx context.Context, no int64, most int) (waiting, setAside int, err error) {
+	err = r.conn.QueryRow(ctx, fmt.Sprintf(`
+		select count(*) filter (where state = 'replay'), count(*) filter (where state <> 'replay')
+		  from (select state from %s where replay_no = $1 limit $2) p`,
+		r.names.table("parked")), no, most).Scan(&waiting, &setAside)
 	if err != nil {
-		return 0, fmt.Errorf("look how far replay %d is: %w", no, err)
+		return 0, 0, fmt.Errorf("look how far replay %d is: %w", no, err)
 	}
-	return n, nil
+	return waiting, setAside, nil
 }
 
 // SetState stops a running replay, or lets a stopped one go on. false: there is none in the state that it takes.

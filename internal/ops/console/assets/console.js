@@ -129,6 +129,7 @@ async function showReplays () {
     cell(row, number(p.events), 'n')
     cell(row, number(p.queued), 'n')
     cell(row, number(p.waiting), 'n')
+    cell(row, number(p.set_aside), 'n')
     cell(row, p.at)
     const actions = document.createElement('span')
     for (const verb of p.state === 'running' ? ['stop', 'resume'] : p.state === 'stopped' ? ['resume'] : []) {
