@@ -193,8 +193,8 @@ select coalesce((select r.system_identifier from relays r where r.name = $1), s.
 	case err != nil:
 		c.fail("cursor", "ask where the cursor belongs: "+err.Error(), "grant execute on function pg_control_system() to the relay's role")
 	case !here:
-		c.fail("cursor", fmt.Sprintf("the cursor of outbox %s was made on another server: a dump was restored here", name),
-			"the relay waits rather than guess; see docs/operations/failover.md")
+		c.fail("cursor", fmt.Sprintf("the cursor of outbox %s was made on another server: a dump was restored here, or pg_upgrade was run", name),
+			"the relay waits rather than guess: relay rebase; see docs/restore.md")
 	case last != "":
 		c.warn("cursor", "the relay noted: "+readable([]byte(last), false), "see docs/operations/failover.md; relay status shows when")
 	default:

@@ -23,7 +23,7 @@ type Position struct {
 }
 
 // ErrOtherCluster says that the cursor belongs to another database cluster: the xids in it mean nothing here.
-var ErrOtherCluster = errors.New("the cursor was written in another database cluster (a dump was restored here?): " +
+var ErrOtherCluster = errors.New("the cursor was written in another database cluster (a dump was restored here, or pg_upgrade was run?): " +
 	"run relay rebase to deliver what is pending")
 
 // DatabaseName is the name of the connected database as the server knows it.

@@ -11,6 +11,8 @@ import (
 // Rebased says what Rebase did.
 type Rebased struct {
 	Needed bool `json:"needed"` // false: cursor and events belong to this cluster, and nothing was done
+	// Upgraded: pg_upgrade made this cluster. The cursors stay where they are, and only belong to it from now on.
+	Upgraded bool `json:"upgraded"`
 	// Pending are the events that will be delivered: those that no cursor covers, and those that were written here since.
 	Pending int64 `json:"pending"`
 	// Kept are delivered events whose transaction ids mean nothing here; they stay readable.
@@ -36,6 +38,9 @@ const pendingHere = `(
 // in this cluster's future get the oldest id there is; the sequence is brought behind all of them; each cursor stands
 // before the pending and behind the delivered; the books are made anew. Its role must own the tables. An event that is
 // pending for one relay name is delivered again for the others.
+//
+// After pg_upgrade, when the books prove that the rows are where they were written, only the cursors' owner changes.
+// force renumbers in any case.
 func Rebase(ctx context.Context, c *pgx.Conn, names Names, force bool) (r Rebased, err error) {
 	err = pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 		b := &rebase{tx: tx, names: names}
@@ -44,7 +49,7 @@ func Rebase(ctx context.Context, c *pgx.Conn, names Names, force bool) (r Rebase
 			return err
 		}
 		r.Needed = true
-		return b.run(ctx, &r)
+		return b.run(ctx, &r, !force)
 	})
 	if err != nil {
 		return r, fmt.Errorf("rebase: %w", err)
@@ -66,16 +71,42 @@ func (b *rebase) needed(ctx context.Context) (needed bool, err error) {
 	return needed, err
 }
 
-func (b *rebase) run(ctx context.Context, r *Rebased) error {
+func (b *rebase) run(ctx context.Context, r *Rebased, ask bool) (err error) {
 	// What writers have begun ends first; what they begin later waits. No row of theirs is between the two.
-	_, err := b.tx.Exec(ctx, fmt.Sprintf(`lock table %s in exclusive mode; lock table %s in exclusive mode`,
+	_, err = b.tx.Exec(ctx, fmt.Sprintf(`lock table %s in exclusive mode; lock table %s in exclusive mode`,
 		b.names.table("events"), b.names.table("relays")))
 	if err != nil {
 		return err
 	}
+	if ask {
+		if r.Upgraded, err = b.upgraded(ctx); err != nil {
+			return err
+		}
+	}
+	if !r.Upgraded {
+		if err := b.renumber(ctx, r); err != nil {
+			return err
+		}
+	}
+	if r.Names, err = b.own(ctx); err != nil {
+		return err
+	}
+	if !r.Upgraded {
+		if err := b.books(ctx); err != nil {
+			return err
+		}
+	}
+	_, err = b.tx.Exec(ctx, fmt.Sprintf(`insert into %s (verb, events, detail)
+		values ('rebase', $1::bigint, jsonb_build_object('kept', $2::bigint, 'upgraded', $3::boolean))`,
+		b.names.table("operations")), r.Pending, r.Kept, r.Upgraded)
+	return err
+}
+
+// renumber gives what is pending ids of this cluster, and sets the cursors before it.
+func (b *rebase) renumber(ctx context.Context, r *Rebased) error {
 	var own uint64
 	var text string
-	err = b.tx.QueryRow(ctx, `select pg_current_xact_id()::text::bigint, pg_current_snapshot()::text`).Scan(&own, &text)
+	err := b.tx.QueryRow(ctx, `select pg_current_xact_id()::text::bigint, pg_current_snapshot()::text`).Scan(&own, &text)
 	if err != nil {
 		return err
 	}
@@ -89,23 +120,21 @@ func (b *rebase) run(ctx context.Context, r *Rebased) error {
 	if err != nil {
 		return err
 	}
-	// Batch 0 of a cursor that came from elsewhere: a relay that has used no transactional id here asks whose it is before
-	// it fences. The relay of the cluster that was dumped may be at work under it.
-	rows, _ := b.tx.Query(ctx, fmt.Sprintf(`update %s set window_from = $1::text::pg_snapshot, window_to = null, after_seq = 0, floor_seq = 0,
+	_, err = b.tx.Exec(ctx, fmt.Sprintf(`update %s set window_from = $1::text::pg_snapshot, window_to = null, after_seq = 0, floor_seq = 0,
+		anchor_xid = '0', anchor_seq = 0`, b.names.table("relays")), seen.without(own).String())
+	return err
+}
+
+// own makes the cursors this cluster's and voids all leases. Batch 0 of a cursor that came from elsewhere: a relay that
+// has used no transactional id here asks whose it is before it fences. The relay of the cluster that was dumped may be
+// at work under it.
+func (b *rebase) own(ctx context.Context) ([]string, error) {
+	rows, _ := b.tx.Query(ctx, fmt.Sprintf(`update %s set
 		batch = case when system_identifier = (select system_identifier::text from pg_control_system()) then batch else 0 end,
 		parked_batch = case when system_identifier = (select system_identifier::text from pg_control_system()) then parked_batch else 0 end,
-		anchor_xid = '0', anchor_seq = 0, system_identifier = null, timeline = null, candidate = null, parked_candidate = null,
-		epoch = epoch + 1, session = session + 1, holder = null, expires_at = '-infinity' returning name`, b.names.table("relays")),
-		seen.without(own).String())
-	if r.Names, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
-		return err
-	}
-	if err := b.books(ctx); err != nil {
-		return err
-	}
-	_, err = b.tx.Exec(ctx, fmt.Sprintf(`insert into %s (verb, events, detail) values ('rebase', $1::bigint, jsonb_build_object('kept', $2::bigint))`,
-		b.names.table("operations")), r.Pending, r.Kept)
-	return err
+		system_identifier = null, timeline = null, candidate = null, parked_candidate = null,
+		epoch = epoch + 1, session = session + 1, holder = null, expires_at = '-infinity' returning name`, b.names.table("relays")))
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 func (b *rebase) events(ctx context.Context, r *Rebased, own uint64) error {

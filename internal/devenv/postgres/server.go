@@ -118,14 +118,8 @@ func (s *Server) prepare() error {
 		s.socket = short
 	}
 	for _, path := range []string{s.data, s.socket} {
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return fmt.Errorf("make folder: %w", err)
-		}
-		if s.account == nil {
-			continue
-		}
-		if err := os.Chown(path, s.account.UID, s.account.GID); err != nil {
-			return fmt.Errorf("give the folder to %s: %w", s.account.Name, err)
+		if err := s.own(path); err != nil {
+			return err
 		}
 	}
 	if s.account != nil {
@@ -140,6 +134,20 @@ func (s *Server) prepare() error {
 	var err error
 	s.log, err = os.OpenFile(filepath.Join(folder, "postgres.log"), os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600)
 	return err
+}
+
+// own makes a folder of the server's account.
+func (s *Server) own(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	if s.account == nil {
+		return nil
+	}
+	if err := os.Chown(path, s.account.UID, s.account.GID); err != nil {
+		return fmt.Errorf("give the folder to %s: %w", s.account.Name, err)
+	}
+	return nil
 }
 
 // begin runs initdb when needed, then the server, on another port when somebody took the first.
