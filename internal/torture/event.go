@@ -19,6 +19,7 @@ type world struct {
 	topics map[string]int32 // partitions
 	keys   []key            // hot ones first
 	late   []key            // of topics that are missing at first
+	again  []string         // where replays go; nobody reads them. The first is there, the other never
 	secret string           // stands in each payload of JSON
 }
 
@@ -36,7 +37,8 @@ const (
 
 // newWorld names topics and keys. The prefix makes topics of different runs different.
 func newWorld(prefix, keySecret, payloadSecret string) *world {
-	w := &world{topics: map[string]int32{prefix + "-a": 4, prefix + "-b": 3, prefix + "-c": 1}, secret: payloadSecret}
+	w := &world{topics: map[string]int32{prefix + "-a": 4, prefix + "-b": 3, prefix + "-c": 1}, secret: payloadSecret,
+		again: []string{prefix + "-again", prefix + "-nowhere"}}
 	punctual := slices.Sorted(maps.Keys(w.topics))
 	for i := range keyCount {
 		w.keys = append(w.keys, key{name: fmt.Sprintf("%s/%03d", keySecret, i), topic: punctual[i%len(punctual)], serialised: i%2 == 0})
@@ -47,6 +49,12 @@ func newWorld(prefix, keySecret, payloadSecret string) *world {
 		w.late = append(w.late, key{name: fmt.Sprintf("%s/late-%d", keySecret, i), topic: topic, serialised: true})
 	}
 	return w
+}
+
+// punctual topics are there from the start.
+func (w *world) punctual() []string {
+	late := w.lateTopics()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(w.topics)), func(name string) bool { return slices.Contains(late, name) })
 }
 
 // lateTopics are missing at first.

@@ -29,6 +29,11 @@ func (r *run) finish(ctx context.Context, concurrent *reader) error {
 			return err
 		}
 	}
+	// What was replayed to a topic that is never made could not go.
+	_, err = conn.Exec(ctx, "select "+r.schema+".parked_drop_where(topic => $1)", r.world.again[1])
+	if err != nil {
+		return fmt.Errorf("drop what was replayed to a missing topic: %w", err)
+	}
 	r.note(journal.Action{What: journal.Quiet})
 	if err := r.drain(ctx, conn); err != nil {
 		return err

@@ -157,7 +157,7 @@ func (r *run) torture(ctx context.Context) error {
 	background.Go(func() { r.sampler.run(watching) })
 	background.Go(func() { r.relays.observe(watching, r.usage) })
 	if r.progress != "" && r.kafka != nil {
-		o := &operator{admin: r.admin, topics: r.topics(), note: r.note}
+		o := &operator{admin: r.admin, topics: append(r.topics(), r.world.again[0]), note: r.note}
 		background.Go(func() { o.run(watching) })
 	}
 	concurrent, err := r.newReader(true, r.concurrent)
@@ -182,7 +182,7 @@ func (r *run) torture(ctx context.Context) error {
 func (r *run) faults() ([]nemesis.Fault, error) {
 	ground := &nemesis.Ground{Postgres: r.postgres, Standby: r.standby, Sync: r.Standby == StandbySync, Disk: r.disk, Kafka: r.kafka, Nodes: r.Nodes, LeaseTTL: r.LeaseTTL, Relays: r.relays,
 		Random: rand.New(rand.NewPCG(r.Seed, 1<<32)), Outbox: r.Name, Connect: r.connect, MakeTopic: r.makeMissing, Fleet: r.fleet, PostgresNet: r.ways,
-		Transactions: r.Mode == journal.ExactlyOnce}
+		Transactions: r.Mode == journal.ExactlyOnce, Schema: r.Schema, Replayed: r.world.punctual(), ReplayedTo: r.world.again}
 	all := nemesis.All(ground)
 	if len(r.Faults) == 0 {
 		return all, nil

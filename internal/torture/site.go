@@ -208,21 +208,18 @@ func (s *site) prepareTopics(ctx context.Context) error {
 	}
 	s.admin = kadm.NewClient(client)
 	s.missing = s.world.lateTopics()
-	for name := range s.world.topics {
-		if slices.Contains(s.missing, name) {
-			continue
-		}
-		if err := s.makeTopic(ctx, name); err != nil {
+	for _, name := range s.world.punctual() {
+		if err := s.makeTopic(ctx, name, s.world.topics[name]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.makeTopic(ctx, s.world.again[0], 2)
 }
 
-func (s *site) makeTopic(ctx context.Context, name string) error {
+func (s *site) makeTopic(ctx context.Context, name string, partitions int32) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	answer, err := s.admin.CreateTopic(ctx, s.world.topics[name], -1, nil, name)
+	answer, err := s.admin.CreateTopic(ctx, partitions, -1, nil, name)
 	if err == nil {
 		err = answer.Err
 	}
@@ -249,7 +246,7 @@ func (s *site) makeMissing(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	name := s.missing[0]
-	if err := s.makeTopic(ctx, name); err != nil {
+	if err := s.makeTopic(ctx, name, s.world.topics[name]); err != nil {
 		return name, err
 	}
 	s.missing = s.missing[1:]

@@ -97,13 +97,16 @@ func TestTorture_HoldsInEachMode(t *testing.T) {
 	for _, c := range []struct {
 		name, mode, client string
 		duration           time.Duration
+		faults             []string
 	}{
-		{journal.AtLeastOnce, journal.AtLeastOnce, publisher.ClientLibrdkafka, 40 * time.Second},
-		{journal.ExactlyOnce, journal.ExactlyOnce, publisher.ClientLibrdkafka, 40 * time.Second},
-		{"franz-go", journal.AtLeastOnce, publisher.ClientFranz, 25 * time.Second},
+		{journal.AtLeastOnce, journal.AtLeastOnce, publisher.ClientLibrdkafka, 40 * time.Second, nil},
+		{journal.ExactlyOnce, journal.ExactlyOnce, publisher.ClientLibrdkafka, 40 * time.Second, nil},
+		{"franz-go", journal.AtLeastOnce, publisher.ClientFranz, 25 * time.Second, nil},
+		// Nothing breaks here but people's habits, so a copy is a violation.
+		{"operators", journal.AtLeastOnce, publisher.ClientLibrdkafka, 20 * time.Second, []string{"operator_holds", "operator_replays", "topic_late"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := Options{Seed: 5, Duration: c.duration, Mode: c.mode, Client: c.client, Relay: binary}
+			o := Options{Seed: 5, Duration: c.duration, Mode: c.mode, Client: c.client, Faults: c.faults, Relay: binary}
 			result := tortured(t, o)
 			if result.Run.Client != c.client {
 				t.Errorf("the journal says client %q, want %q", result.Run.Client, c.client)

@@ -46,6 +46,7 @@ const (
 	targetKafka    = "kafka"
 	targetPostgres = "postgres"
 	targetTopics   = "topics"
+	targetOperator = "operator"
 	// Ways to the servers; a server may be broken besides.
 	targetKafkaNet    = "kafka_net"
 	targetPostgresNet = "postgres_net"
@@ -94,6 +95,9 @@ type Ground struct {
 	Random   *rand.Rand // for one goroutine
 	// Connect gives a connection to the database; the caller closes it.
 	Connect func(ctx context.Context) (*pgx.Conn, error)
+	Schema  string // of the outbox
+	// Replayed are topics whose events are published again, to one of ReplayedTo.
+	Replayed, ReplayedTo []string
 	// MakeTopic makes the next topic that events are written to and that is missing; "" when none is.
 	MakeTopic func(ctx context.Context) (name string, err error)
 }
@@ -109,7 +113,8 @@ func (g *Ground) primary() *postgres.Server {
 // All gives the faults that are possible on the ground, in a fixed order.
 func All(g *Ground) (all []Fault) {
 	if g.Relays != nil && g.Relays.Count() > 0 {
-		all = append(all, &relayKill{ground: g}, &relayFreeze{ground: g}, &relayStop{ground: g}, &backends{ground: g})
+		all = append(all, &relayKill{ground: g}, &relayFreeze{ground: g}, &relayStop{ground: g}, &backends{ground: g},
+			&operatorHolds{ground: g}, &operatorReplays{ground: g}) // in a schema of our own
 	}
 	if g.Kafka != nil {
 		all = append(all, &brokerKill{ground: g}, &brokerFreeze{ground: g}, &brokerRestart{ground: g})
