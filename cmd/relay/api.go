@@ -22,6 +22,9 @@ import (
 const (
 	// apiWithin bounds a request, below the server's own limit.
 	apiWithin = 12 * time.Second
+	// apiChanges is when a request begins no further batch of changes: the one that it is at has time to end, so the answer
+	// says how many are done.
+	apiChanges = 6 * time.Second
 	// apiListMost is how many events one list shows at most.
 	apiListMost = 1000
 	// apiBody is how long a request's body may be: an edit may bring a payload.

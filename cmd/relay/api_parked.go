@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 func (a *api) list(r *http.Request) (any, error) {
@@ -77,7 +78,7 @@ func (a *api) act(r *http.Request, verb parkedVerb) (any, error) {
 	if err := decodeBody(r, &body); err != nil {
 		return nil, err
 	}
-	run := parkedRun{g: a.operator(r), verb: verb, dryRun: body.DryRun, target: parkedTarget{all: body.All,
+	run := parkedRun{g: a.operator(r), verb: verb, dryRun: body.DryRun, deadline: time.Now().Add(apiChanges), target: parkedTarget{all: body.All,
 		selection: parkedSelection{topic: body.Topic, key: body.Key, state: body.State, reason: body.Reason}}}
 	if err := run.aimAt(body.IDs); err != nil {
 		return nil, err
@@ -95,7 +96,7 @@ func (a *api) act(r *http.Request, verb parkedVerb) (any, error) {
 		result.Changed, err = run.change(r.Context(), result)
 		return err
 	})
-	if err == nil && result.Changed > 0 {
+	if result.Changed > 0 {
 		a.log.Info("parked events changed by http", "verb", verb.name, "events", result.Changed, "remote", r.RemoteAddr)
 	}
 	return result, err

@@ -67,12 +67,35 @@ func (p *parkedTable) explain(err error) error {
 	case "22023": // invalid parameter value
 		return usageError(server.Message)
 	case "55P03", "40P01": // lock not available, deadlock
-		return errors.New("another transaction has changed these events, or is an operation of its own, and has not ended: " +
-			"see pg_stat_activity, and try again")
+		return fmt.Errorf("%sanother transaction has changed these events, or is an operation of its own, and has not ended: "+
+			"see pg_stat_activity, and try again", howFar(err))
 	case "42883", "42703": // no such function, no such column
 		return fmt.Errorf("schema %q is older than this relay: %s; run relay migrate up", p.schema, server.Message)
 	}
 	return explainMissing(err, p.schema)
+}
+
+// partError ends a verb of which some batches are done.
+type partError struct {
+	verb    string
+	changed int64
+	matched int64
+	cause   error
+}
+
+func (e *partError) Error() string { return e.part() + e.cause.Error() }
+func (e *partError) Unwrap() error { return e.cause }
+
+func (e *partError) part() string {
+	return fmt.Sprintf("%s, after %s of %s: ", e.verb, grouped(e.changed), count(int(e.matched), "event"))
+}
+
+// howFar is what an error's explanation begins with.
+func howFar(err error) string {
+	if part, ok := errors.AsType[*partError](err); ok {
+		return part.part()
+	}
+	return ""
 }
 
 // parkedSelection is what --topic, --key, --state and --reason say; nil is a condition that was not given.

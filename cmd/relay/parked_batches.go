@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -27,13 +28,32 @@ func (r *parkedRun) change(ctx context.Context, result parkedResult) (changed in
 		}
 	}
 	if r.target.ids != nil {
-		return changed, r.changeIDs(ctx, note, step)
+		err = r.changeIDs(ctx, note, step)
+	} else {
+		err = r.changeSelection(ctx, result.lastNo, note, step)
 	}
-	return changed, r.changeSelection(ctx, result.lastNo, note, step)
+	if err != nil {
+		err = &partError{verb: r.verb.name, changed: changed, matched: result.Matched, cause: err}
+	}
+	return changed, err
+}
+
+// errNoTime ends a verb between two batches.
+var errNoTime = errors.New("that is all that one request has time for: relay parked has as much as it takes, or ask again with a narrower selection")
+
+// inTime says that there is time for one more batch before the deadline.
+func (r *parkedRun) inTime() error {
+	if !r.deadline.IsZero() && time.Now().After(r.deadline) {
+		return errNoTime
+	}
+	return nil
 }
 
 func (r *parkedRun) changeIDs(ctx context.Context, note map[string]string, step func(int64)) error {
 	for batch := range slices.Chunk(r.target.ids, verbBatch) {
+		if err := r.inTime(); err != nil {
+			return err
+		}
 		var n int64
 		if err := r.table.conn.QueryRow(ctx, r.verb.byID, batch, r.table.name, note).Scan(&n); err != nil {
 			return err
@@ -54,6 +74,9 @@ select clock_timestamp(), max(parked_no)
 	var due time.Time
 	s := r.target.selection
 	for after := int64(0); ; {
+		if err := r.inTime(); err != nil {
+			return err
+		}
 		var now time.Time
 		var to pgtype.Int8
 		if err := r.table.conn.QueryRow(ctx, edge, append(slices.Clone(args), after, lastNo)...).Scan(&now, &to); err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
@@ -89,6 +90,7 @@ type parkedRun struct {
 	target      parkedTarget
 	yes, dryRun bool
 	asJSON      bool
+	deadline    time.Time // no batch begins after it; zero: none
 }
 
 func newParkedVerbCommand(g *globals, verb parkedVerb, cmd *cobra.Command) *cobra.Command {
@@ -199,7 +201,7 @@ func (r *parkedRun) do(ctx context.Context) error {
 			}
 		}
 		if result.Changed, err = r.change(ctx, result); err != nil {
-			return fmt.Errorf("%s, after %s of %s: %w", r.verb.name, grouped(result.Changed), count(int(result.Matched), "event"), err)
+			return err
 		}
 	}
 	if r.asJSON {

@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -186,5 +188,42 @@ func TestParkedTable_ExplainsWaitingForOthers(t *testing.T) {
 		if err := p.explain(fmt.Errorf("retry: %w", &pgconn.PgError{Code: code})); !strings.Contains(err.Error(), "pg_stat_activity") {
 			t.Errorf("%s: %v", code, err)
 		}
+	}
+}
+
+// Of a drop in several batches one may not go, because somebody else has a row of it, or because a request over HTTP has
+// no more time. Those before it are gone, and whoever asked must know.
+func TestParkedVerbs_SayHowFarTheyCame(t *testing.T) {
+	env, conn := database(t)
+	execute(t, conn, `insert into outbox.parked (name, seq, state, id, topic, created_at)
+		select 'main', n, 'dead', gen_random_uuid(), 'orders', now() from generate_series(1, 6000) n`)
+	other := connected(t, conn.Config().ConnString())
+	execute(t, other, `begin; select from outbox.parked where seq = 6000 for update`)
+	g := &globals{env: env, stdout: io.Discard, stderr: io.Discard}
+	table, err := g.openParked(t.Context(), "drop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closePostgres(table.conn)
+	execute(t, table.conn, `set lock_timeout = '100ms'`)
+	run := &parkedRun{g: g, table: table, verb: dropVerb(), target: parkedTarget{all: true}}
+	drop := func() error {
+		counted, err := table.count(t.Context(), run.target)
+		if err == nil {
+			_, err = run.change(t.Context(), counted)
+		}
+		return table.explain(err)
+	}
+	if err := drop(); err == nil || !strings.HasPrefix(err.Error(), "drop, after 5,000 of 6,000 events: another transaction") {
+		t.Error(err)
+	}
+	execute(t, other, `rollback`)
+	run.deadline = time.Now()
+	if err := drop(); err == nil || !strings.HasPrefix(err.Error(), "drop, after 0 of 1,000 events: that is all that one request has time for") {
+		t.Error(err)
+	}
+	run.deadline = time.Now().Add(time.Hour)
+	if err := drop(); err != nil {
+		t.Error(err)
 	}
 }
