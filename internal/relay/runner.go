@@ -45,9 +45,10 @@ type runner struct {
 	dock  *dock
 	state *State
 
-	careful    int                    // shipments that are still sent one event at a time
-	few        int                    // rows that a shipment may have because they are large; 0: shipmentRows
-	stuck      bool                   // in this round somebody's open transaction had all there was to ship
+	careful    int  // shipments that are still sent one event at a time
+	few        int  // rows that a shipment may have because they are large; 0: shipmentRows
+	stuck      bool // in this round somebody's open transaction had all there was to ship
+	taken      taken
 	pause      time.Time              // after a fault of the broker's: do nothing before
 	places     map[string]store.Place // how far each topic's release has come
 	recheck    map[string]bool        // topics whose standing keys have to be looked at
@@ -97,6 +98,9 @@ func (r *runner) run(ctx, stop context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
+		if err := r.tellTaken(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
 		if more {
 			continue
 		}
@@ -136,7 +140,7 @@ func (r *runner) idle(work store.Work) time.Duration {
 // round does a bounded piece of all that is due, so that no lane waits long for another. It says whether there is
 // surely more.
 func (r *runner) round(ctx context.Context) (work store.Work, more bool, err error) {
-	r.stuck = false
+	r.stuck, r.taken.rows = false, 0
 	if work, err = r.yard.Look(ctx); err != nil {
 		return work, false, err
 	}

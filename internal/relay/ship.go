@@ -113,6 +113,7 @@ func (r *runner) ship(ctx context.Context, read func(func(*store.ParkedRow) erro
 	}
 	r.state.released(landed)
 	r.afterFault(ctx, failure)
+	r.taken.rows += taken
 	stuck := taken > 0 && len(parcels) == 0
 	r.stuck = r.stuck || stuck
 	return shipped{rows: n, taken: taken, clean: failure == nil && !held, stuck: stuck}, nil

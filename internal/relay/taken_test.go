@@ -42,6 +42,9 @@ func TestTaken_WhatAnOperatorIsAtWaitsAndNothingOfItsKeyPassesIt(t *testing.T) {
 			eventually(t, "what nobody has goes", 10*time.Second, func() bool {
 				return values(r.committed("late")) == "3" && values(r.committed("t")) == "5"
 			})
+			eventually(t, "the log says who has them", takenPatience+10*time.Second, func() bool {
+				return strings.Contains(r.log.String(), "an open transaction has parked events") && strings.Contains(r.log.String(), "role postgres")
+			})
 			for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
 				if got := values(r.committed("late")) + values(r.committed("t")); strings.ContainsAny(got, "124") {
 					t.Fatalf("amid the operator's transaction %s went", got)
@@ -50,7 +53,9 @@ func TestTaken_WhatAnOperatorIsAtWaitsAndNothingOfItsKeyPassesIt(t *testing.T) {
 			if err := tx.Rollback(t.Context()); err != nil { // better not
 				t.Fatal(err)
 			}
-			eventually(t, "all goes", 10*time.Second, func() bool { return r.parkedNow() == "" })
+			eventually(t, "all goes", 10*time.Second, func() bool {
+				return r.parkedNow() == "" && strings.Contains(r.log.String(), "no open transaction has parked events any more")
+			})
 			w.halt(t)
 			if got := values(r.committed("late")) + ", " + values(r.committed("t")); got != "3 1 2, 5 4" {
 				t.Errorf("delivered %s", got)

@@ -205,6 +205,25 @@ func (y *Yard) fenced(ctx context.Context, delivered int64, change string, args 
 	return nil
 }
 
+// Holders names the transactions that may have parked rows: those that are changing the table, five at most. They may be
+// the relay's own, which end at once. A prepared transaction is named by its gid.
+func (y *Yard) Holders(ctx context.Context) ([]string, error) {
+	rows, _ := y.conn.Query(ctx, `
+		select concat('pid ', a.pid, ', role ', a.usename, ', application ' || nullif(a.application_name, ''), ', from ' || host(a.client_addr))
+		  from pg_locks l join pg_stat_activity a using (pid)
+		 where l.relation = $1::text::regclass and l.database = a.datid and l.pid <> pg_backend_pid()
+		   and l.mode in ('RowShareLock', 'RowExclusiveLock')
+		 group by a.pid, a.usename, a.application_name, a.client_addr, a.backend_start
+		 union all
+		select 'prepared transaction ' || gid from pg_prepared_xacts where database = current_database()
+		 limit 5`, y.names.table("parked"))
+	holders, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("ask who has parked events: %w", err)
+	}
+	return holders, nil
+}
+
 // WaitingTopics are the topics with events held or behind. It walks the index from topic to topic: as many steps as
 // there are topics, however many rows.
 func (y *Yard) WaitingTopics(ctx context.Context) ([]string, error) {
