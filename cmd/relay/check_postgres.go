@@ -135,42 +135,26 @@ func (c *checkup) checkSchema(ctx context.Context, cfg *config.Config) bool {
 
 // checkRights compares what the role may with what migrations/grants/relay.sql gives.
 func (c *checkup) checkRights(ctx context.Context, conn *pgx.Conn, schema string) bool {
-	const query = `
-with wanted(relation, privileges) as (values
-    ('events', '{SELECT}'::text[]), ('events_seq', '{SELECT}'), ('relays', '{SELECT,INSERT,UPDATE}'),
-    ('slots', '{SELECT,INSERT,UPDATE}'), ('parked', '{SELECT,INSERT,UPDATE,DELETE}'), ('lag', '{SELECT}'), ('delivery', '{SELECT}'),
-    ('operations', '{SELECT,INSERT}'), ('inbox', '{SELECT,DELETE}'), ('relay_migrations', '{SELECT}'))
-select coalesce((select array_agg(privilege || ' on ' || relation)
-          from wanted, unnest(privileges) privilege
-         where not case when relation = 'events_seq' then has_sequence_privilege(to_regclass(relation), privilege)
-                        else has_table_privilege(to_regclass(relation), privilege) end), '{}')
-    || coalesce((select array_agg('TRUNCATE on ' || c.relname order by c.relname)
-          from pg_inherits i join pg_class c on c.oid = i.inhrelid
-         where i.inhparent = to_regclass('events') and not has_table_privilege(c.oid, 'TRUNCATE')), '{}'),
-       current_setting('is_superuser') = 'on', current_user`
-	cure := func(user string) string {
-		return fmt.Sprintf("as the schema's owner: relay migrate up --grant-relay %s", user)
-	}
-	var usage bool
 	var user string
-	err := conn.QueryRow(ctx, "select has_schema_privilege($1, 'USAGE'), current_user", schema).Scan(&usage, &user)
+	var superuser, usage bool
+	err := conn.QueryRow(ctx, "select current_user, current_setting('is_superuser') = 'on', has_schema_privilege($1, 'USAGE')", schema).
+		Scan(&user, &superuser, &usage)
 	if err != nil {
 		c.fail("rights", "ask for the rights of the role: "+err.Error(), "")
 		return false
 	}
+	cure := fmt.Sprintf("as the schema's owner: relay migrate up --grant-relay %s", user)
 	if !usage {
-		c.fail("rights", fmt.Sprintf("role %s may not use schema %s", user, schema), cure(user))
+		c.fail("rights", fmt.Sprintf("role %s may not use schema %s", user, schema), cure)
 		return false
 	}
-	var missing []string
-	var superuser bool
-	if err := conn.QueryRow(ctx, query).Scan(&missing, &superuser, &user); err != nil {
-		c.fail("rights", "ask for the rights of the role: "+err.Error(), "")
-		return false
-	}
+	missing, err := migrate.MissingRelayRights(ctx, conn, schema)
 	switch {
+	case err != nil:
+		c.fail("rights", err.Error(), "")
+		return false
 	case len(missing) > 0:
-		c.fail("rights", fmt.Sprintf("role %s lacks %s", user, strings.Join(missing, ", ")), cure(user))
+		c.fail("rights", fmt.Sprintf("role %s lacks %s", user, strings.Join(missing, ", ")), cure)
 		return false
 	case superuser:
 		c.warn("rights", fmt.Sprintf("role %s is a superuser, which the relay does not need", user),

@@ -80,6 +80,12 @@ func TestCheck_FindsWhatIsWrong(t *testing.T) {
 			t.Errorf("reading only: %+v", r)
 		}
 		runRelay(t, env, "migrate", "up", "--grant-relay", "cli_poor").wants(t, exitDone)
+		execute(t, conn, `revoke all on outbox.ring from cli_poor; revoke execute on function outbox.ring_fit from cli_poor`) // as before 0005
+		r = decode[checkReport](t, runRelay(t, append(poor, kafkaEnv...), "check", "--json").wants(t, exitFound))
+		if !r.has("rights", statusFail, "lacks SELECT on ring, EXECUTE on ring_fit") {
+			t.Errorf("granted before a migration: %+v", r)
+		}
+		runRelay(t, env, "migrate", "up", "--grant-relay", "cli_poor").wants(t, exitDone)
 		r = decode[checkReport](t, runRelay(t, append(poor, kafkaEnv...), "check", "--json").wants(t, exitDone))
 		if !r.has("rights", statusOK, "cli_poor") {
 			t.Errorf("granted: %+v", r)
