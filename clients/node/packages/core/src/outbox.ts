@@ -70,12 +70,13 @@ export function createOutbox(options: OutboxOptions = {}): Outbox {
 
   return {
     async emit(tx, event, payload, emitOptions = {}) {
-      const transaction = transactionOf(tx, options);
+      transactionOf(tx, options);
       const payloads: readonly unknown[] = Array.isArray(payload) ? payload : [payload];
       if (emitOptions.id !== undefined && payloads.length !== 1) {
         throw new OutboxInvalidEventError([{ index: 0, field: 'id', problem: `is given for ${payloads.length} events: it can be that of one` }]);
       }
-      return write(transaction, await Promise.all(payloads.map((one) => described(event, one, emitOptions))));
+      const events = await Promise.all(payloads.map((one) => described(event, one, emitOptions)));
+      return write(transactionOf(tx, options), events); // again: it may have ended while a schema was at work
     },
     async insert(tx, ...events) {
       return write(transactionOf(tx, options), events);

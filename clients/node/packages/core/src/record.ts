@@ -7,8 +7,15 @@ export interface RecordLike {
   readonly headers?: { readonly [name: string]: Bytes | readonly Bytes[] | undefined } | undefined;
 }
 
+/** What relay calls its own headers: `[headers]` in its configuration. Left out: `id`, `type` and `created_at`. */
+export interface HeaderNames {
+  readonly id?: string;
+  readonly type?: string;
+  readonly createdAt?: string;
+}
+
 export interface ConsumedRecord {
-  /** The event's UUID; undefined if the record is not the relay's. */
+  /** The event's UUID; undefined if the record is not the relay's, or relay calls the header something else. */
   readonly id: string | undefined;
   readonly type: string | undefined;
   /** When the event was inserted. */
@@ -20,17 +27,18 @@ export interface ConsumedRecord {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** A consumed record with its key and headers as text. */
-export function readRecord(record: RecordLike): ConsumedRecord {
+/** A consumed record with its key and headers as text. `names` are needed where relay's configuration has `[headers]`. */
+export function readRecord(record: RecordLike, names: HeaderNames = {}): ConsumedRecord {
   const headers: Record<string, string> = Object.create(null);
   for (const [name, value] of Object.entries(record.headers ?? {})) {
     const last = Array.isArray(value) ? value.at(-1) : value;
     if (last !== undefined && last !== null) headers[name] = text(last as Bytes);
   }
-  const createdAt = headers['created_at'] === undefined ? undefined : new Date(headers['created_at']);
+  const inserted = headers[names.createdAt ?? 'created_at'];
+  const createdAt = inserted === undefined ? undefined : new Date(inserted);
   return {
-    id: headers['id'],
-    type: headers['type'],
+    id: headers[names.id ?? 'id'],
+    type: headers[names.type ?? 'type'],
     createdAt: createdAt && !Number.isNaN(createdAt.getTime()) ? createdAt : undefined,
     key: record.key === null || record.key === undefined ? null : text(record.key),
     value: record.value ?? null,

@@ -31,7 +31,8 @@ export function faultsOf(events: readonly EncodedEvent[], maxBytes: number): Eve
   events.forEach((event, index) => {
     const add: Add = (field, problem) => faults.push({ index, field, problem });
     checkId(event.id, ids, index, add);
-    checkTopic(event.topic, add);
+    const problem = topicProblem(event.topic);
+    if (problem !== undefined) add('topic', problem);
     if (event.key !== null) checkText('key', event.key, add);
     if (event.type !== null) checkText('type', event.type, add);
     for (const [name, value] of Object.entries(event.headers)) checkHeader(name, value, add);
@@ -55,12 +56,13 @@ function checkId(id: string, ids: Map<string, number>, index: number, add: Add):
   else ids.set(id.toLowerCase(), index);
 }
 
-/** Kafka's own rule (org.apache.kafka.common.internals.Topic). */
-function checkTopic(topic: string, add: Add): void {
-  if (typeof topic !== 'string' || topic === '') add('topic', 'is missing');
-  else if (topic === '.' || topic === '..') add('topic', `is "${topic}", which Kafka refuses`);
-  else if (topic.length > 249) add('topic', `has ${topic.length} characters and Kafka takes 249`);
-  else if (!/^[a-zA-Z0-9._-]+$/.test(topic)) add('topic', `${JSON.stringify(topic)} is refused: Kafka takes letters, digits, dots, underscores and dashes`);
+/** Why Kafka refuses a topic's name, by its own rule (org.apache.kafka.common.internals.Topic); undefined if it takes it. */
+export function topicProblem(topic: unknown): string | undefined {
+  if (typeof topic !== 'string' || topic === '') return 'is missing';
+  if (topic === '.' || topic === '..') return `is "${topic}", which Kafka refuses`;
+  if (topic.length > 249) return `has ${topic.length} characters and Kafka takes 249`;
+  if (!/^[a-zA-Z0-9._-]+$/.test(topic)) return `${JSON.stringify(topic)} is refused: Kafka takes letters, digits, dots, underscores and dashes`;
+  return undefined;
 }
 
 function checkText(field: string, text: string, add: Add): void {

@@ -197,6 +197,30 @@ test('a record is read', () => {
   });
 });
 
+test('a record is read by the names that relay is configured with', () => {
+  const headers = { eventId: 'x', eventType: 'T', at: '2026-01-02T03:04:05.000001Z' };
+  const { id, type, createdAt } = readRecord({ key: null, value: null, headers }, { id: 'eventId', type: 'eventType', createdAt: 'at' });
+  assert.deepEqual({ id, type, createdAt }, { id: 'x', type: 'T', createdAt: new Date('2026-01-02T03:04:05.000Z') });
+  assert.deepEqual(readRecord({ headers }).id, undefined);
+});
+
+test('a transaction that ends while a schema is at work is none', async () => {
+  const client = await newClient();
+  const schema = { '~standard': { version: 1, vendor: 'test', validate: async (value) => {
+    await client.query('commit');
+    return { value };
+  } } };
+  const Slow = defineEvent({ topic: 'slow', type: 'Slow', schema });
+  const id = newId();
+  try {
+    await client.query('begin');
+    await assert.rejects(outbox.emit(client, Slow, {}, { id }), core.OutboxTransactionRequiredError);
+    assert.equal((await stored([id])).length, 0);
+  } finally {
+    await client.end();
+  }
+});
+
 test('the inbox needs a consumer and an id', () => transaction(pool, async (client) => {
   await assert.rejects(withInbox(client, { consumer: '', id: '1' }, () => {}), /consumer is missing/);
   await assert.rejects(withInbox(client, { consumer: 'c', id: undefined }, () => {}), /no id/);

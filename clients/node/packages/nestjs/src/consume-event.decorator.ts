@@ -1,8 +1,9 @@
 import { applyDecorators, createParamDecorator, SetMetadata, UseInterceptors } from '@nestjs/common';
-import type { EventDefinition } from '@outboxrelay/core';
+import { topicProblem, type EventDefinition } from '@outboxrelay/core';
 import { current } from './consuming';
 import { ConsumeEventInterceptor } from './consume-event.interceptor';
 import { CONSUME_EVENT, type ConsumeEventMetadata, type ConsumeEventOptions } from './consume-event.options';
+import { deadLetterTopic } from './dead-letter';
 
 /**
  * Handles an event exactly once in the database: the inbox row and what the handler writes through `@Tx()` commit
@@ -15,6 +16,9 @@ export function ConsumeEvent(event: EventDefinition<any, any>, options: ConsumeE
   }
   const attempts = options.retry?.attempts ?? 1;
   if (!Number.isInteger(attempts) || attempts < 1) throw new TypeError('@ConsumeEvent: retry.attempts has to be 1 or more');
+  const letters = deadLetterTopic({ ...options, event });
+  const problem = letters === undefined ? undefined : topicProblem(letters);
+  if (problem !== undefined) throw new TypeError(`@ConsumeEvent of ${options.consumer}: the dead-letter topic ${problem}`);
   const { EventPattern } = require('@nestjs/microservices') as typeof import('@nestjs/microservices');
   return applyDecorators(
     EventPattern(event.topic) as MethodDecorator,

@@ -1,9 +1,9 @@
-import { tombstone, type OutboxEvent } from '@outboxrelay/core';
+import { tombstone, type HeaderNames, type OutboxEvent } from '@outboxrelay/core';
 import type { ConsumeEventMetadata } from './consume-event.options';
 import type { ReceivedRecord } from './message';
 
-// The relay writes these; a dead letter has its own.
-const standard = new Set(['id', 'type', 'created_at']);
+// The relay writes these, or others in their stead; a dead letter has its own.
+const standard = ['id', 'type', 'created_at'];
 const longestReason = 1000;
 
 /** Where the handler's dead letters go; undefined if it has none. */
@@ -13,10 +13,11 @@ export function deadLetterTopic({ deadLetter, event, consumer }: ConsumeEventMet
 }
 
 /** The record as it was, key, headers and bytes, with what is known about its fate in more headers. */
-export function deadLetter(topic: string, record: ReceivedRecord, consumer: string, attempts: number, error: unknown): OutboxEvent {
+export function deadLetter(topic: string, record: ReceivedRecord, names: Required<HeaderNames>, consumer: string, attempts: number, error: unknown): OutboxEvent {
+  const own = new Set([...standard, ...Object.values(names)]);
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(record.headers)) {
-    if (!standard.has(name) && storable(name) && storable(value)) headers[name] = value;
+    if (!own.has(name) && storable(name) && storable(value)) headers[name] = value;
   }
   return {
     topic,

@@ -1,5 +1,5 @@
 import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
-import { createOutbox, transactionOf, withInbox, type Outbox } from '@outboxrelay/core';
+import { createOutbox, transactionOf, withInbox, type HeaderNames, type Outbox } from '@outboxrelay/core';
 import { ambientTransaction, runnerOf } from './ambient';
 import type { ConsumeEventMetadata } from './consume-event.options';
 import { consuming } from './consuming';
@@ -7,6 +7,7 @@ import { isUnavailable } from './database-error';
 import { deadLetter, deadLetterTopic } from './dead-letter';
 import type { ReceivedRecord } from './message';
 import { OUTBOX_OPTIONS, type OutboxModuleOptions, type TransactionRunner } from './options';
+import { headerNames, RecordReader } from './reader';
 import { isPermanent } from './reject';
 import { inTraceOf } from './trace';
 
@@ -26,11 +27,15 @@ export class EventConsumer implements OnModuleDestroy {
   private readonly logger = new Logger('ConsumeEvent');
   private readonly stopping = new AbortController();
   private readonly outbox: Outbox;
+  private readonly names: Required<HeaderNames>;
+  readonly reader: RecordReader;
   private failing = 0;
 
   constructor(@Inject(OUTBOX_OPTIONS) private readonly options: OutboxModuleOptions) {
     // What was small enough for a topic may be too large with the reason added. The relay then parks it, in sight.
     this.outbox = createOutbox({ ...options, maxBytes: Number.POSITIVE_INFINITY });
+    this.names = headerNames(options.headers);
+    this.reader = new RecordReader(this.names);
   }
 
   /** How many records are being tried again now. */
@@ -95,7 +100,7 @@ export class EventConsumer implements OnModuleDestroy {
 
   /** Writes the dead letter and the inbox row together. false: the database is out of reach, so come back. */
   private async bury(topic: string, handler: ConsumeEventMetadata, record: ReceivedRecord, attempts: number, error: unknown): Promise<boolean> {
-    const letter = deadLetter(topic, record, handler.consumer, attempts, error);
+    const letter = deadLetter(topic, record, this.names, handler.consumer, attempts, error);
     try {
       await this.transaction()((tx) =>
         withInbox(tx, { consumer: handler.consumer, id: record.id }, () => this.outbox.insert(tx, letter), this.options),

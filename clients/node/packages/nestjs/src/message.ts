@@ -1,4 +1,5 @@
 import type { KafkaContext } from '@nestjs/microservices';
+import type { HeaderNames } from '@outboxrelay/core';
 import { rawValueOf } from './deserializer';
 
 /** What a consumed event carries beside its payload. */
@@ -26,7 +27,7 @@ export interface ReceivedRecord extends Omit<EventMeta, 'attempt'> {
 }
 
 /** Undoes what Nest's parser does to keys and headers, and tells a tombstone from a message. */
-export function recordOf(context: KafkaContext): ReceivedRecord {
+export function recordOf(context: KafkaContext, names: Required<HeaderNames>): ReceivedRecord {
   if (typeof context?.getTopic !== 'function') {
     throw new Error('@ConsumeEvent works with the Kafka transport only: create the microservice with kafkaConsumer(…)');
   }
@@ -36,10 +37,10 @@ export function recordOf(context: KafkaContext): ReceivedRecord {
   for (const [name, value] of Object.entries(message.headers ?? {})) {
     if (value !== null && value !== undefined) headers[name] = text(value);
   }
-  const createdAt = new Date(headers['created_at'] ?? Number.NaN);
+  const createdAt = new Date(headers[names.createdAt] ?? Number.NaN);
   return {
-    id: headers['id'] || `${topic}/${partition}/${message.offset}`,
-    type: headers['type'],
+    id: headers[names.id] || `${topic}/${partition}/${message.offset}`,
+    type: headers[names.type],
     key: message.key === null || message.key === undefined ? null : text(message.key),
     topic,
     partition,

@@ -1,5 +1,5 @@
 import type { FactoryProvider, ModuleMetadata } from '@nestjs/common';
-import type { OutboxOptions } from '@outboxrelay/core';
+import type { HeaderNames, OutboxOptions } from '@outboxrelay/core';
 
 /**
  * Runs `work` in a transaction of its own and gives it the handle: commits when it resolves, rolls back when it
@@ -13,6 +13,12 @@ export interface OutboxModuleOptions extends OutboxOptions {
    * `@nestjs-cls/transactional`, whose TransactionHost is used then.
    */
   readonly transaction?: TransactionRunner;
+
+  /**
+   * What relay calls its headers, where its configuration has `[headers]`: `{ type: 'eventType' }` for
+   * `type = "eventType"`. Consumers read them, and a dead letter leaves them to relay.
+   */
+  readonly headers?: HeaderNames;
 
   /** Which connection of `@nestjs-cls/transactional`, if they have names. */
   readonly connectionName?: string;

@@ -3,11 +3,13 @@ import type { ServerKafka } from '@nestjs/microservices';
 import type { TestingModule } from '@nestjs/testing';
 import { newId, tombstone, type EmitOptions, type EventDefinition, type Tombstone } from '@outboxrelay/core';
 import { kafkaConsumer } from '../kafka';
+import { OUTBOX_OPTIONS, type OutboxModuleOptions } from '../options';
+import { headerNames } from '../reader';
 
 export interface DeliverOptions extends Pick<EmitOptions, 'key' | 'headers'> {
-  /** The event's id: deliver the same twice to see that the second does nothing. Default: a new one. */
+  /** The event's id: deliver the same twice to see that the second does nothing. '' for a record without one. Default: a new one. */
   readonly id?: string;
-  /** In place of the definition's, to see what the handler makes of a type it does not know. */
+  /** In place of the definition's, to see what the handler makes of a type it does not know; '' for a record without one. */
   readonly type?: string;
 }
 
@@ -29,7 +31,13 @@ export async function deliver<Payload>(
   if (server === undefined) servers.set(module, (server = start(module)));
   const { id = newId(), type = event.type } = options;
   const key = options.key ?? (payload === tombstone ? undefined : event.key?.(payload as Payload));
-  const headers = { id, ...(type !== undefined && { type }), created_at: new Date().toISOString(), ...options.headers };
+  const names = headerNames(module.get<OutboxModuleOptions>(OUTBOX_OPTIONS, { strict: false }).headers);
+  const headers = {
+    ...(id !== '' && { [names.id]: id }),
+    ...(type !== undefined && type !== '' && { [names.type]: type }),
+    [names.createdAt]: new Date().toISOString(),
+    ...options.headers,
+  };
   await (await server).handleMessage({
     topic: event.topic,
     partition: 0,
