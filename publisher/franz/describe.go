@@ -41,7 +41,7 @@ func (d description) entry() catalog.Entry {
 
 func (d description) topic() publisher.Topic { return d.entry().Topic() }
 
-// describe asks for topics and their configuration in two requests. The error says that the cluster could not be
+// describe asks for topics and their configuration. The error says that the cluster could not be
 // asked; what is wrong with a single topic stands in its description.
 func describe(ctx context.Context, client *kgo.Client, names []string) (map[string]description, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
@@ -59,8 +59,24 @@ func describe(ctx context.Context, client *kgo.Client, names []string) (map[stri
 	if len(usable) == 0 {
 		return found, nil
 	}
-	request := kmsg.NewPtrDescribeConfigsRequest()
+	configs, unread, err := catalog.Configs(func(ctx context.Context, names []string) (map[string]catalog.Config, error) {
+		return topicConfigs(ctx, client, names)
+	}).Read(ctx, usable)
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range usable {
+		d := found[name]
+		d.config, d.err = configs[name], unread[name]
+		found[name] = d
+	}
+	return found, nil
+}
+
+// topicConfigs asks once for the topics' configuration.
+func topicConfigs(ctx context.Context, client *kgo.Client, names []string) (map[string]catalog.Config, error) {
+	request := kmsg.NewPtrDescribeConfigsRequest()
+	for _, name := range names {
 		resource := kmsg.NewDescribeConfigsRequestResource()
 		resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, name
 		request.Resources = append(request.Resources, resource)
@@ -69,20 +85,17 @@ func describe(ctx context.Context, client *kgo.Client, names []string) (map[stri
 	if err != nil {
 		return nil, fmt.Errorf("ask the cluster for the configuration of topics: %w", notAnswered(err))
 	}
+	answers := map[string]catalog.Config{}
 	for _, c := range response.Resources {
-		if c.ErrorCode != 0 { // we may not read it
-			continue
-		}
-		d := found[c.ResourceName]
-		d.config = map[string]string{}
+		values := map[string]string{}
 		for _, entry := range c.Configs {
 			if entry.Value != nil {
-				d.config[entry.Name] = *entry.Value
+				values[entry.Name] = *entry.Value
 			}
 		}
-		found[c.ResourceName] = d
+		answers[c.ResourceName] = catalog.Config{Values: values, Code: int(c.ErrorCode)}
 	}
-	return found, nil
+	return answers, nil
 }
 
 // locate asks for topics without their configuration.

@@ -46,7 +46,7 @@ func (d description) entry() catalog.Entry {
 
 func (d description) topic() publisher.Topic { return d.entry().Topic() }
 
-// describe asks for topics and their configuration in two requests. The error says that the cluster could not be
+// describe asks for topics and their configuration. The error says that the cluster could not be
 // asked; what is wrong with a single topic stands in its description.
 func describe(ctx context.Context, admin *kafka.AdminClient, names []string) (map[string]description, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
@@ -78,20 +78,22 @@ func describe(ctx context.Context, admin *kafka.AdminClient, names []string) (ma
 	if len(usable) == 0 {
 		return found, nil
 	}
-	configs, err := topicConfigs(ctx, admin, usable)
+	configs, unread, err := catalog.Configs(func(ctx context.Context, names []string) (map[string]catalog.Config, error) {
+		return topicConfigs(ctx, admin, names)
+	}).Read(ctx, usable)
 	if err != nil {
 		return nil, err
 	}
-	for name, config := range configs {
+	for _, name := range usable {
 		d := found[name]
-		d.config = config
+		d.config, d.err = configs[name], unread[name]
 		found[name] = d
 	}
 	return found, nil
 }
 
-// topicConfigs reads the topics' configuration; none for those that we may not read.
-func topicConfigs(ctx context.Context, admin *kafka.AdminClient, names []string) (map[string]map[string]string, error) {
+// topicConfigs asks once for the topics' configuration.
+func topicConfigs(ctx context.Context, admin *kafka.AdminClient, names []string) (map[string]catalog.Config, error) {
 	resources := make([]kafka.ConfigResource, len(names))
 	for i, name := range names {
 		resources[i] = kafka.ConfigResource{Type: kafka.ResourceTopic, Name: name}
@@ -100,18 +102,15 @@ func topicConfigs(ctx context.Context, admin *kafka.AdminClient, names []string)
 	if err != nil {
 		return nil, fmt.Errorf("ask the cluster for the configuration of topics: %w", notAnswered(err))
 	}
-	configs := map[string]map[string]string{}
+	answers := map[string]catalog.Config{}
 	for _, r := range results {
-		if r.Error.Code() != kafka.ErrNoError {
-			continue
-		}
-		config := map[string]string{}
+		values := map[string]string{}
 		for _, entry := range r.Config {
-			config[entry.Name] = entry.Value
+			values[entry.Name] = entry.Value
 		}
-		configs[r.Name] = config
+		answers[r.Name] = catalog.Config{Values: values, Code: int(r.Error.Code())}
 	}
-	return configs, nil
+	return answers, nil
 }
 
 // notAnswered gives a failed question a class; one that took too long means that the brokers are away.
