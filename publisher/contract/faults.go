@@ -28,6 +28,9 @@ func RunFaults(t *testing.T, open Open) {
 		"DoesNotBlameTopicsForAPassword": testPassword,
 		"DoesNotBlameTopicsForAnOutage":  testOutage,
 		"ReportsAQuota":                  testQuota,
+		"AsksAgainForAConfiguration":     testUnheardOf,
+		"LetsTheBrokerDecide":            testHiddenLimit,
+		"KeepsBatchesToTheUsualLimit":    testHiddenBatches,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
 	}

@@ -9,8 +9,8 @@
 //     partition's lock, before anything later can be put into a request.
 //   - An ack needs an offset. franz-go takes a batch that the broker calls a duplicate for a success without one.
 //   - Slow start. To a partition that has not acked anything yet, or not for ten minutes, one record goes at a time.
-//   - Batches fit the topic: franz-go is told each topic's own limit, and where the size on the wire is not known what
-//     is under way to one partition fits one batch.
+//   - Batches fit the topic: franz-go is told each topic's own limit, and where that or the size on the wire is not known
+//     what is under way to one partition fits one batch. A limit that changes replaces the producer between two records.
 //   - Partitions are chosen here, as Java's client does, from a cached count; a topic that grows changes its keys'
 //     partitions only while nothing of it is in flight.
 //   - A transaction of which a record failed is never asked to commit: franz-go would commit the rest and say ok.

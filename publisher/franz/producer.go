@@ -65,7 +65,7 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	p.topics = lanes.WatchTopics(p.describe(compressed), p.learn)
 	p.flusher = lanes.NewFlusher(p.flush)
 	p.lanes = lanes.New(lanes.Options{Topics: p.topics, Dead: p.dead, Err: p.Err, Compressed: compressed,
-		Window: window(compressed), Flush: p.Flush, Timeout: cfg.MessageTimeout, Log: cfg.Log})
+		Window: window(compressed), Outgrown: p.outgrown(compressed), Flush: p.Flush, Timeout: cfg.MessageTimeout, Log: cfg.Log})
 	p.desk = newDesk(reports, p.lanes, &p.shelf)
 	p.helpers.Go(p.desk.work)
 	p.helpers.Go(func() {
@@ -201,17 +201,23 @@ func (p *Producer) describe(compressed bool) lanes.Describe {
 		for name, d := range found {
 			all[name] = lanes.Described{Topic: d.topic(), Err: d.err}
 			if d.err == nil {
-				p.keepLimit(name, batchLimit(d.topic().MaxMessageBytes, compressed))
+				p.limits.Store(name, batchLimit(d.topic().MaxMessageBytes, compressed))
 			}
 		}
 		return all, err
 	}
 }
 
-// keepLimit replaces the producer where a topic's limit has changed: franz-go asks for it once.
-func (p *Producer) keepLimit(topic string, limit int32) {
-	if before, known := p.limits.Swap(topic, limit); known && before != limit {
+// outgrown ends the producer where a topic has another limit: franz-go has asked for it once, when it met the topic.
+// With compression the window keeps to the limit, and nothing has to be replaced.
+func (p *Producer) outgrown(compressed bool) func(publisher.Topic) error {
+	if compressed {
+		return nil
+	}
+	return func(t publisher.Topic) error {
+		p.log.Info("topic has another max.message.bytes: the Kafka producer is replaced", "topic", t.Name)
 		p.die(publisher.NewError(publisher.ClassClosed, "a topic has another max.message.bytes: the producer is replaced"))
+		return p.Err()
 	}
 }
 

@@ -15,8 +15,6 @@ import (
 const (
 	// mostBatch bounds a record, and what franz-go is told where the window bounds batches.
 	mostBatch = 100_000_000
-	// usualBatch is for a topic whose limit may not be read: Kafka's own default.
-	usualBatch = 1_000_012
 	// batchRoom is what franz-go counts beside the batch itself.
 	batchRoom = 4
 	// usualLinger makes a request of what some hundred microseconds of a backlog bring, for all partitions of a broker, and
@@ -129,13 +127,10 @@ func lingerOf(t publisher.Tuning) time.Duration {
 }
 
 // batchLimit is what franz-go is told of a topic. Of compressed records it counts the plain size, which may be more than
-// the topic takes; there the window bounds what a batch can gather.
+// the topic takes, and of some topics the limit may not be read; there the window bounds what a batch can gather.
 func batchLimit(topicsOwn int, compressed bool) int32 {
-	switch {
-	case compressed:
+	if compressed || topicsOwn == publisher.NoLimit {
 		return mostBatch
-	case topicsOwn == publisher.NoLimit:
-		return usualBatch
 	}
 	return int32(min(topicsOwn+batchRoom, mostBatch))
 }

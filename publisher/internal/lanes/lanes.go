@@ -12,7 +12,7 @@ import (
 	"github.com/outboxrelay/relay/publisher"
 )
 
-// Options of Lanes. All but Window have to be set.
+// Options of Lanes. All but Window and Outgrown have to be set.
 type Options struct {
 	Topics *Topics
 	// Dead is closed when the producer can send no more, and Err then says why: nobody waits any longer.
@@ -23,6 +23,9 @@ type Options struct {
 	// Window is a size of batches, in bytes: of a topic whose limit for batches is smaller, no more than that limit is
 	// unacked in one lane at a time. 0 is for a client that keeps to each topic's limit by itself.
 	Window int
+	// Outgrown is asked before the first record for a topic that has another limit now, with nothing in flight. Its error
+	// says that the client cannot go on.
+	Outgrown func(topic publisher.Topic) error
 	// Flush is publisher.Producer's: called before somebody waits for a report.
 	Flush func()
 	// Timeout is how long a record may wait for its report; see WatchDeadlines.
@@ -30,8 +33,12 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// recordsALook is for how many records one look at the clock does.
-const recordsALook = 16
+const (
+	// recordsALook is for how many records one look at the clock does.
+	recordsALook = 16
+	// usualLimit is the limit of a topic that does not let us read it: Kafka's default.
+	usualLimit = 1_048_588
+)
 
 // Lanes are all that a producer sends to.
 type Lanes struct {
@@ -155,7 +162,8 @@ func (p *Lanes) enter(ctx context.Context, l *Lane, s *sending, r *publisher.Rec
 	if s.window == 0 {
 		return nil
 	}
-	// The topic's limit is one for batches, and smaller than the client's: what is unacked together fits one batch.
+	// The topic's limit is one for batches, and smaller than the client's: what is unacked together fits one batch. A record
+	// that does not fit goes alone, and the broker decides.
 	size := r.BatchSize() + slack
 	if l.bytes+size > s.window {
 		if err := p.wait(ctx, l.empty); err != nil {
@@ -216,8 +224,17 @@ func (p *Lanes) topicOf(ctx context.Context, name string) (*sending, error) {
 }
 
 // adopt goes over to a newer answer about the topic. With another number of partitions keys change their partition,
-// so it waits until nothing of the topic is in flight: else a key's later record could overtake an earlier one.
+// so it waits until nothing of the topic is in flight: else a key's later record could overtake an earlier one. A client
+// that has to be replaced goes with nothing in flight: what is cut off may be stored, and is sent again.
 func (p *Lanes) adopt(ctx context.Context, s *sending, latest *answer) error {
+	if p.Outgrown != nil && s.answer != nil && s.answer.topic.MaxMessageBytes != latest.topic.MaxMessageBytes {
+		if err := p.wait(ctx, func() bool { return p.inFlight.Load() == 0 }); err != nil {
+			return err
+		}
+		if err := p.Outgrown(latest.topic); err != nil {
+			return err
+		}
+	}
 	if s.answer != nil && s.answer.topic.Partitions != latest.topic.Partitions {
 		if err := p.wait(ctx, func() bool { return s.unacked.Load() == 0 }); err != nil {
 			return err
@@ -234,10 +251,18 @@ func (p *Lanes) adopt(ctx context.Context, s *sending, latest *answer) error {
 	if s.answer == nil {
 		s.current = int32(time.Since(p.started)) & 0x7fffffff % latest.topic.Partitions
 	}
-	s.window = 0
-	if limit := latest.topic.MaxMessageBytes; limit != publisher.NoLimit && limit < p.Window {
-		s.window = limit
-	}
+	s.window = p.windowOf(latest.topic)
 	s.answer = latest
 	return nil
+}
+
+// windowOf is how much of a topic may be unacked in one lane; 0 is no bound.
+func (p *Lanes) windowOf(t publisher.Topic) int {
+	switch limit := t.MaxMessageBytes; {
+	case limit == publisher.NoLimit && (p.Window == 0 || p.Window > usualLimit):
+		return usualLimit
+	case limit < p.Window: // a client's own batches are smaller than the usual limit where it is none
+		return limit
+	}
+	return 0
 }

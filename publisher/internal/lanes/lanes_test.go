@@ -167,3 +167,15 @@ func TestEnter_HasTheClientHurryBeforeItWaits(t *testing.T) {
 		t.Errorf("%d flushes, though nothing had to wait", r.flushes)
 	}
 }
+
+func TestWindowOf_BoundsWhatIsNotKnown(t *testing.T) {
+	for _, c := range []struct{ limit, clients, want int }{
+		{publisher.NoLimit, 0, usualLimit}, {publisher.NoLimit, 100_000_000, usualLimit}, {publisher.NoLimit, 500_000, 0},
+		{10_000, 0, 0}, {10_000, 500_000, 10_000}, {10_000_000, 500_000, 0},
+	} {
+		p := &Lanes{Options: Options{Window: c.clients}}
+		if got := p.windowOf(publisher.Topic{MaxMessageBytes: c.limit}); got != c.want {
+			t.Errorf("limit %d, batches of the client %d: %d, want %d", c.limit, c.clients, got, c.want)
+		}
+	}
+}
