@@ -106,27 +106,41 @@ func TestProducer_NothingPassesARefusedRecord(t *testing.T) {
 	}
 }
 
-// The text is franz-go's; without it the window between the failure and its report is open.
-func TestLines_HearOfTheFailedBatch(t *testing.T) {
-	fake := contract.StartFake(t)
-	site := fake.Site()
-	createTopic(t, site.Brokers, "t")
-	heard := make(chan error, 1)
-	client, err := newClient(contract.Config(t, site.Brokers), newGate(), func(err error) { heard <- err }, noMore)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, Count: 1})
-	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "t"}).FirstErr(); !errors.Is(err, kerr.InvalidRecord) {
-		t.Fatalf("the refused record: %v", err)
-	}
-	select {
-	case err := <-heard:
-		if !errors.Is(err, kerr.InvalidRecord) {
-			t.Errorf("heard %v", err)
-		}
-	default:
-		t.Errorf("franz-go no longer logs %q: find what it says now when it fails a batch", batchFailed)
+// The texts are franz-go's; without them the window between a failure and its report is open.
+func TestLines_HearOfRecordsThatFail(t *testing.T) {
+	for line, faults := range map[string][]kfake.Fault{
+		batchFailed:  {{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, Count: 1}},
+		noProducerID: {{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.ClusterAuthorizationFailed, Count: 1}},
+		notLoaded: {{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "t", Err: kerr.UnknownTopicOrPartition, Count: -1},
+			{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotLeaderForPartition, Count: -1}},
+	} {
+		t.Run(line, func(t *testing.T) {
+			fake := contract.StartFake(t)
+			site := fake.Site()
+			createTopic(t, site.Brokers, "t")
+			heard := make(chan error, 1)
+			client, err := newClient(contract.Config(t, site.Brokers), newGate(), func(err error) { heard <- err }, noMore)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			if line == notLoaded { // else it waits for the topic
+				if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "t"}).FirstErr(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			fake.Fault(faults...)
+			if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "t"}).FirstErr(); !errors.Is(err, faults[0].Err) {
+				t.Fatalf("the refused record: %v", err)
+			}
+			select {
+			case err := <-heard:
+				if !errors.Is(err, faults[0].Err) {
+					t.Errorf("heard %v", err)
+				}
+			default:
+				t.Errorf("franz-go no longer logs %q: find what it says now when it fails records", line)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,9 +14,16 @@ import (
 	"github.com/outboxrelay/relay/publisher/internal/speech"
 )
 
-// batchFailed is what franz-go logs in the moment in which it fails a batch, and everything behind it, for good: it
-// holds the partition's lock, so no later record can go before this is heard. A test pins the text.
-const batchFailed = "batch in a produce request failed"
+// What franz-go logs in the moment in which it fails records for good. Tests pin the texts.
+const (
+	// batchFailed: a batch, and everything behind it. It holds the partition's lock, so no later record can go before
+	// this is heard.
+	batchFailed = "batch in a produce request failed"
+	// notLoaded: all of a partition, where the line says will_fail. It holds the lock as well.
+	notLoaded = "produce partition load error, bumping error count on first stored batch"
+	// noProducerID: all that it has. Nothing can go before it has asked for an id again.
+	noProducerID = "fatal InitProducerID error, failing all buffered records"
+)
 
 // lines is franz-go's logger: it hears of failed batches, and forwards what people may want to know. Safe from many
 // goroutines.
@@ -39,7 +47,7 @@ func (l *lines) Level() kgo.LogLevel {
 
 // Log takes a line of franz-go's.
 func (l *lines) Log(level kgo.LogLevel, text string, pairs ...any) {
-	if text == batchFailed && l.failed != nil {
+	if l.failed != nil && fails(text, pairs) {
 		l.failed(errorOf(pairs))
 	}
 	to := slog.LevelDebug // its information is about its own work
@@ -62,6 +70,18 @@ func (l *lines) Log(level kgo.LogLevel, text string, pairs ...any) {
 		return
 	}
 	l.voice.Say(to, text, "kafka client", "line", l.voice.Clean(line.String()))
+}
+
+// fails says whether a line tells of records that are being failed.
+func fails(text string, pairs []any) bool {
+	switch text {
+	case batchFailed, noProducerID:
+		return true
+	case notLoaded:
+		i := slices.Index(pairs, any("will_fail"))
+		return i >= 0 && i+1 < len(pairs) && pairs[i+1] == true
+	}
+	return false
 }
 
 // errorOf is the error among the pairs of a line.
