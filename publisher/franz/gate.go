@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,17 +44,47 @@ func (g *gate) open() bool {
 // leaves the broker at most so much of it, and never its end.
 const stride = 64 << 10
 
-// guarded is a connection behind a gate.
+// guarded is a connection behind a gate. franz-go gives a request a fixed time to be written in, however large it is, and
+// then writes it again from the start: over a slow line it would never arrive. So each stride gets that time.
 type guarded struct {
 	net.Conn
 	gate *gate
+
+	mu       sync.Mutex
+	patience time.Duration // of franz-go's last deadline; 0: none, or it is over
+	fresh    bool          // nothing was written since it was set
+}
+
+// SetWriteDeadline is franz-go's. One that is not in the future breaks a write off.
+func (c *guarded) SetWriteDeadline(at time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.patience, c.fresh = 0, true
+	if !at.IsZero() {
+		c.patience = max(0, time.Until(at))
+	}
+	return c.Conn.SetWriteDeadline(at)
+}
+
+// renew gives the next stride its time.
+func (c *guarded) renew() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fresh || c.patience == 0 {
+		c.fresh = false
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(time.Now().Add(c.patience))
 }
 
 // Write refuses when the gate is shut. A request that was written in part is none: the broker waits for the rest.
-func (c guarded) Write(b []byte) (n int, err error) {
+func (c *guarded) Write(b []byte) (n int, err error) {
 	for {
 		if !c.gate.open() {
 			return n, errShut
+		}
+		if err := c.renew(); err != nil {
+			return n, err
 		}
 		m, err := c.Conn.Write(b[n:min(n+stride, len(b))])
 		n += m
@@ -72,7 +103,7 @@ func (g *gate) dial(ctx context.Context, d *net.Dialer, network, address string)
 	if err != nil {
 		return nil, err
 	}
-	return guarded{conn, g}, nil
+	return &guarded{Conn: conn, gate: g}, nil
 }
 
 // isShut says whether an error is the gate's.

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -46,7 +48,7 @@ func TestGuarded_StopsInTheMiddle(t *testing.T) {
 	defer near.Close()
 	defer far.Close()
 	g := newGate()
-	c := guarded{near, g}
+	c := &guarded{Conn: near, gate: g}
 	read := make(chan int)
 	go func() {
 		n, _ := io.ReadFull(far, make([]byte, stride))
@@ -62,6 +64,60 @@ func TestGuarded_StopsInTheMiddle(t *testing.T) {
 	if got := <-read; got != n || got > 2*stride {
 		t.Errorf("%d bytes were said to be written, %d arrived, %d is the most", n, got, 2*stride)
 	}
+}
+
+// A line so slow that a large request takes longer than franz-go allows for one: it arrives nevertheless, as long as it
+// goes on, and what a deadline breaks off stays broken off.
+func TestGuarded_TakesItsTimeWhileItGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		c := &guarded{Conn: near, gate: newGate()}
+		arrived := make(chan int)
+		go func() {
+			n := 0
+			for range 5 {
+				time.Sleep(7 * time.Second)
+				m, _ := io.ReadFull(far, make([]byte, stride))
+				n += m
+			}
+			arrived <- n
+		}()
+		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		if n, err := c.Write(make([]byte, 5*stride)); err != nil {
+			near.Close()
+			t.Errorf("%d bytes were written: %v", n, err)
+		}
+		_ = c.SetWriteDeadline(time.Time{})
+		if n := <-arrived; n != 5*stride {
+			t.Errorf("%d bytes arrived", n)
+		}
+
+		began := time.Now()
+		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Write(make([]byte, 5*stride)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("nobody reads, and the write ends with %v", err)
+		}
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("nobody reads, and the write takes %v", took)
+		}
+
+		began = time.Now()
+		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		time.AfterFunc(time.Second, func() { _ = c.SetWriteDeadline(time.Now()) }) // the request's context ends
+		if _, err := c.Write(make([]byte, 5*stride)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a write that was broken off ends with %v", err)
+		}
+		for range 2 {
+			if _, err := c.Write(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("and the next one with %v", err)
+			}
+		}
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("what was broken off after a second takes %v", took)
+		}
+		near.Close()
+	})
 }
 
 // The broker refuses one record of a partition while others are sent without a pause. None that was sent later may be
