@@ -22,6 +22,8 @@ const (
 	fetchWait = 20 * time.Millisecond
 	// fetchBytes is the least that one answer may hold at most.
 	fetchBytes = 8 << 20
+	// betweenLeaders is the pause after a broker has sent us away: it takes a moment until another leads the partition.
+	betweenLeaders = 50 * time.Millisecond
 )
 
 // Last is the newest committed record of a key, nil when the topic has none. The key's partition is the one that
@@ -127,6 +129,10 @@ func (l *lastReader) read(ctx context.Context, from int64) (last *publisher.Tail
 			}
 			if err := l.locate(ctx); err != nil { // another broker may lead the partition now
 				return nil, err
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(betweenLeaders):
 			}
 			continue
 		}

@@ -227,6 +227,9 @@ func (t *Topics) due(now time.Time) []*topic {
 	return due
 }
 
+// errNotMentioned: an answer about other topics. A topic without partitions would make events wrong that are not.
+var errNotMentioned = publisher.NewError(publisher.ClassUnavailable, "the brokers said nothing of the topic")
+
 // renew asks for the topics, and says whether all were answered. What has no answer keeps the one it had.
 func (t *Topics) renew(ctx context.Context, due []*topic) (answered bool) {
 	names := make([]string, len(due))
@@ -237,11 +240,13 @@ func (t *Topics) renew(ctx context.Context, due []*topic) (answered bool) {
 	now := time.Now()
 	answered = err == nil
 	for _, n := range due {
-		d := described[n.name]
+		d, found := described[n.name]
 		var doubt error
 		switch before := n.latest.Load(); {
 		case err != nil:
 			doubt = err
+		case !found:
+			doubt, answered = errNotMentioned, false
 		case d.Err != nil && !publisher.TopicTrouble(d.Err):
 			doubt, answered = d.Err, false
 		default:
