@@ -229,23 +229,18 @@ func (p *Producer) limitOf(topic string) int32 {
 	return mostBatch
 }
 
-// learn makes franz-go ask for a topic that has changed, and says whether it knows: until it does, it refuses records
-// for new partitions.
-func (p *Producer) learn(topic string) bool {
+// learn makes franz-go ask for a topic that has changed, and says whether it knows all partitions: until it does, it
+// refuses records for new ones.
+func (p *Producer) learn(topic string, partitions int32) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), learnWithin)
 	defer cancel()
-	found, err := locate(ctx, p.client, []string{topic})
-	last := int32(len(found[topic].partitions)) - 1
-	if err != nil || last < 0 {
-		return false
-	}
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
 		if leader, _, _ := p.client.PartitionLeader(topic, 0); leader < 0 {
 			return true // it has not met the topic yet, and asks when it does
 		}
-		if leader, _, _ := p.client.PartitionLeader(topic, last); leader >= 0 {
+		if leader, _, _ := p.client.PartitionLeader(topic, partitions-1); leader >= 0 {
 			return true
 		}
 		p.client.ForceMetadataRefresh()

@@ -54,7 +54,7 @@ func lane(t *testing.T) *lanes.Lane {
 	t.Helper()
 	topics := lanes.WatchTopics(func(_ context.Context, names []string) (map[string]lanes.Described, error) {
 		return map[string]lanes.Described{names[0]: {Topic: publisher.Topic{Name: names[0], Partitions: 1}}}, nil
-	}, func(string) bool { return true })
+	}, func(string, int32) bool { return true })
 	t.Cleanup(topics.Stop)
 	all := lanes.New(lanes.Options{Topics: topics, Dead: make(chan struct{}), Timeout: time.Minute, Flush: func() {}})
 	l, err := all.Enter(t.Context(), &publisher.Record{Topic: "t", Key: []byte("k"), Partition: publisher.AnyPartition})

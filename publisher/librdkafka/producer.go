@@ -127,10 +127,10 @@ func (p *Producer) Flush() {
 	}
 }
 
-// learn makes librdkafka ask for itself, and says whether it did.
-func (p *Producer) learn(topic string) bool {
-	_, err := p.client.GetMetadata(&topic, false, int(learnWithin/time.Millisecond))
-	return err == nil
+// learn makes librdkafka ask for itself, and says whether it knows all partitions.
+func (p *Producer) learn(topic string, partitions int32) bool {
+	m, err := p.client.GetMetadata(&topic, false, int(learnWithin/time.Millisecond))
+	return err == nil && len(m.Topics[topic].Partitions) >= int(partitions)
 }
 
 // produce gives the record to librdkafka, which copies it.

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/outboxrelay/relay/publisher"
 	"github.com/outboxrelay/relay/publisher/contract"
 )
@@ -43,5 +46,32 @@ func TestClose_IsPromptWithoutBrokers(t *testing.T) {
 	p.Close()
 	if took := time.Since(begin); took > 4*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// One broker knows of new partitions, and the one that librdkafka asks does not yet: records for them would be refused.
+func TestLearn_IsNotDoneBeforeAllPartitionsAreKnown(t *testing.T) {
+	site := contract.StartFake(t).Site()
+	client, err := kgo.NewClient(kgo.SeedBrokers(site.Brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := openForTest(t, contract.Config(t, site.Brokers))
+	if !p.learn("t", 1) {
+		t.Error("librdkafka does not get to know the topic")
+	}
+	if p.learn("t", 3) {
+		t.Error("librdkafka is said to know three partitions of a topic that has one")
+	}
+	if _, err := admin.UpdatePartitions(t.Context(), 3, "t"); err != nil {
+		t.Fatal(err)
+	}
+	if !p.learn("t", 3) {
+		t.Error("librdkafka does not get to know the new partitions")
 	}
 }

@@ -31,7 +31,7 @@ func newRoad(t *testing.T, partitions int32) *road {
 			all[name] = Described{Topic: publisher.Topic{Name: name, Partitions: r.partitions.Load()}}
 		}
 		return all, nil
-	}, func(string) bool { return true })
+	}, func(string, int32) bool { return true })
 	t.Cleanup(topics.Stop)
 	r.Lanes = New(Options{Topics: topics, Dead: make(chan struct{}), Err: func() error { return nil },
 		Flush: func() { r.flushes++ }, Timeout: time.Minute, Log: slog.New(slog.DiscardHandler)})

@@ -33,8 +33,8 @@ type Described struct {
 type Describe func(ctx context.Context, names []string) (map[string]Described, error)
 
 // Learn makes a client ask for a topic that it may believe to be missing, or to have fewer partitions; it says whether
-// the client knows now.
-type Learn func(name string) bool
+// the client knows so many partitions now. The broker that it asks may be behind the one that told us.
+type Learn func(name string, partitions int32) bool
 
 // answer is what the cluster said of a topic. Immutable.
 type answer struct {
@@ -251,7 +251,7 @@ func (t *Topics) renew(ctx context.Context, due []*topic) (answered bool) {
 			doubt, answered = d.Err, false
 		default:
 			a := (&answer{topic: d.Topic, err: d.Err, at: now}).after(before)
-			if changed(before, a) && !t.learn(n.name) {
+			if changed(before, a) && !t.learn(n.name, d.Topic.Partitions) {
 				answered = false // asked again after a second
 				continue
 			}

@@ -22,7 +22,7 @@ func asked(t *testing.T, length time.Duration, describe func(since time.Duration
 		at = append(at, since)
 		d, err := describe(since)
 		return map[string]Described{"orders": d}, err
-	}, func(string) bool { return true })
+	}, func(string, int32) bool { return true })
 	for time.Since(began) < length {
 		_, last = topics.Ask(t.Context(), "orders", nil)
 		time.Sleep(10 * time.Millisecond)
@@ -76,7 +76,7 @@ func TestTopics_ASilentClusterIsAskedEachSecondAtMost(t *testing.T) {
 func TestTopics_WhatIsNotMentionedIsNotKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := map[string]Described{}
-		topics := WatchTopics(func(context.Context, []string) (map[string]Described, error) { return all, nil }, func(string) bool { return true })
+		topics := WatchTopics(func(context.Context, []string) (map[string]Described, error) { return all, nil }, func(string, int32) bool { return true })
 		defer topics.Stop()
 		if about, err := topics.Ask(t.Context(), "orders", nil); publisher.Class(err) != publisher.ClassUnavailable {
 			t.Errorf("an answer that does not mention the topic: %+v, %v", about, err)
