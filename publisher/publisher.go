@@ -46,8 +46,8 @@ type Topic struct {
 	Compacted       bool // cleanup.policy contains compact: a record needs a key
 }
 
-// Producer sends records and reports what became of them. Send, Flush and Topic are for one goroutine; the other
-// methods are safe from any.
+// Producer sends records and reports what became of them. Send, Flush, Topic and TopicNow are for one goroutine; the
+// other methods are safe from any.
 type Producer interface {
 	// Send hands one record over. It waits, bounded by ctx, while the record's partition awaits the first ack of
 	// this producer (slow start). An error means that the record was not sent and will not be reported: one of the
@@ -62,6 +62,10 @@ type Producer interface {
 	// broker. The error is TopicTrouble when the topic does not exist or may not be written, or says that the
 	// cluster could not be asked.
 	Topic(ctx context.Context, name string) (Topic, error)
+
+	// TopicNow is Topic with an answer of this moment, for who is about to call a record wrong by it: the topic's limit
+	// may just have been raised.
+	TopicNow(ctx context.Context, name string) (Topic, error)
 
 	// InFlight is the number of records sent and not yet reported.
 	InFlight() int

@@ -25,6 +25,9 @@ func (p *lateAcks) Send(_ context.Context, _ *publisher.Record, tag any) error {
 func (p *lateAcks) Topic(context.Context, string) (publisher.Topic, error) {
 	return publisher.Topic{Partitions: 1}, nil
 }
+func (p *lateAcks) TopicNow(ctx context.Context, name string) (publisher.Topic, error) {
+	return p.Topic(ctx, name)
+}
 func (p *lateAcks) InFlight() int                        { return len(p.tags) }
 func (p *lateAcks) Dead() <-chan struct{}                { return p.dead }
 func (p *lateAcks) Err() error                           { return nil }

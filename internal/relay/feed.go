@@ -216,7 +216,11 @@ func (f *feed) dispatch(ctx context.Context, row *store.Row, size int64) error {
 		f.park(row, topic.name, verdict{state: Dead, reason: "invalid_headers: " + err.Error()})
 		return nil
 	}
-	if v := f.judge.late(record, topic); v != send {
+	v, err := f.judge.late(ctx, record, topic)
+	if err != nil {
+		return err
+	}
+	if v != send {
 		f.park(row, topic.name, v)
 		return nil
 	}

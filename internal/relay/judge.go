@@ -122,12 +122,28 @@ func (j *judge) early(row *store.Row, t *topicState) verdict {
 	return send
 }
 
-// late judges the record against its topic, in the order of what a person would want to know first.
-func (j *judge) late(r *publisher.Record, t *topicState) verdict {
-	return unfit(r, t.info, j.compressed)
+// late judges the record against its topic. The error is one of asking.
+func (j *judge) late(ctx context.Context, r *publisher.Record, t *topicState) (verdict, error) {
+	return unfitNow(ctx, j.producer, r, t.info, j.compressed)
 }
 
-// unfit says that the topic would refuse the record, and why.
+// unfitNow is unfit by what the cluster says now: what is known may be half a minute old, and an event that is called
+// dead by it may be one for which the topic was just made fit.
+func unfitNow(ctx context.Context, p publisher.Producer, r *publisher.Record, t publisher.Topic, compressed bool) (verdict, error) {
+	if unfit(r, t, compressed) == send {
+		return send, nil
+	}
+	t, err := p.TopicNow(ctx, r.Topic)
+	switch {
+	case publisher.TopicTrouble(err):
+		return verdict{state: Held, reason: publisher.Reason(err)}, nil
+	case err != nil:
+		return send, fmt.Errorf("ask for topic %q: %w", r.Topic, err)
+	}
+	return unfit(r, t, compressed), nil
+}
+
+// unfit says that the topic would refuse the record, and why, in the order of what a person would want to know first.
 func unfit(r *publisher.Record, t publisher.Topic, compressed bool) verdict {
 	switch {
 	case r.Partition >= t.Partitions:

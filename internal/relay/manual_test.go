@@ -57,6 +57,10 @@ func (m *manual) Topic(_ context.Context, name string) (publisher.Topic, error) 
 	return publisher.Topic{Name: name, Partitions: 1}, nil
 }
 
+func (m *manual) TopicNow(ctx context.Context, name string) (publisher.Topic, error) {
+	return m.Topic(ctx, name)
+}
+
 func (m *manual) InFlight() int { return 0 }
 
 func (m *manual) Dead() <-chan struct{} { return m.dead }

@@ -138,8 +138,8 @@ func (r *runner) sendParked(ctx context.Context, row *store.ParkedRow, p *parcel
 	if err != nil {
 		return verdict{state: Dead, reason: "invalid_headers: " + err.Error()}, nil
 	}
-	if v := unfit(record, topic, r.Compressed); v != send {
-		return v, nil
+	if v, err := unfitNow(ctx, r.dock.producer, record, topic, r.Compressed); v != send || err != nil {
+		return v, err
 	}
 	if err := r.trust.await(ctx, r.dock.hold); err != nil {
 		return send, err

@@ -188,6 +188,11 @@ func (p *Producer) Topic(ctx context.Context, name string) (publisher.Topic, err
 	return p.topics.Ask(ctx, name, p.dead)
 }
 
+// TopicNow is Topic, but asks the cluster unless it was asked a moment ago; see publisher.Producer.
+func (p *Producer) TopicNow(ctx context.Context, name string) (publisher.Topic, error) {
+	return p.topics.Now(ctx, name, p.dead)
+}
+
 // InFlight is the number of records sent and not yet reported.
 func (p *Producer) InFlight() int { return p.lanes.InFlight() }
 

@@ -19,6 +19,8 @@ const (
 	troubleAtLast  = 4 * time.Second
 	// againAfter is the pause after a question the cluster did not answer.
 	againAfter = time.Second
+	// current is how old an answer may be that an event is called dead by: there may be thousands of them.
+	current = 100 * time.Millisecond
 	// forgotten is when a topic that nobody asks for and nobody sends to is no longer watched.
 	forgotten = 10 * time.Minute
 )
@@ -141,7 +143,7 @@ func (t *Topics) Ask(ctx context.Context, name string, dead <-chan struct{}) (pu
 	case <-ctx.Done():
 		return publisher.Topic{}, ctx.Err()
 	case <-dead:
-		return publisher.Topic{}, publisher.NewError(publisher.ClassClosed, "the producer is dead")
+		return publisher.Topic{}, errDead
 	}
 	if a = n.latest.Load(); a != nil {
 		return a.topic, a.err
@@ -149,6 +151,38 @@ func (t *Topics) Ask(ctx context.Context, name string, dead <-chan struct{}) (pu
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return publisher.Topic{}, n.doubt
+}
+
+// Now is Ask, but waits for an answer that is of this moment.
+func (t *Topics) Now(ctx context.Context, name string, dead <-chan struct{}) (publisher.Topic, error) {
+	t.mu.Lock()
+	n := t.names[name]
+	if n == nil || n.latest.Load() == nil || time.Since(n.latest.Load().at) <= current {
+		t.mu.Unlock()
+		return t.Ask(ctx, name, dead)
+	}
+	n.wanted = time.Now()
+	if n.asked == nil {
+		n.asked = make(chan struct{})
+	}
+	asked := n.asked
+	t.mu.Unlock()
+	t.wake()
+
+	select {
+	case <-asked:
+	case <-ctx.Done():
+		return publisher.Topic{}, ctx.Err()
+	case <-dead:
+		return publisher.Topic{}, errDead
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n.doubt != nil {
+		return publisher.Topic{}, n.doubt
+	}
+	a := n.latest.Load()
+	return a.topic, a.err
 }
 
 // Again has the cluster asked about a topic now, however fresh the answer is.
@@ -220,12 +254,17 @@ func (t *Topics) due(now time.Time) []*topic {
 		switch {
 		case now.Sub(n.wanted) > forgotten && !n.sentTo:
 			delete(t.names, name)
-		case a == nil && n.asked != nil, a != nil && a.due(now):
+		case n.asked != nil, a != nil && a.due(now):
 			due = append(due, n)
 		}
 	}
 	return due
 }
+
+var (
+	errDead      = publisher.NewError(publisher.ClassClosed, "the producer is dead")
+	errNotLearnt = publisher.NewError(publisher.ClassUnavailable, "the client does not know all partitions of the topic yet")
+)
 
 // errNotMentioned: an answer about other topics. A topic without partitions would make events wrong that are not.
 var errNotMentioned = publisher.NewError(publisher.ClassUnavailable, "the brokers said nothing of the topic")
@@ -252,8 +291,8 @@ func (t *Topics) renew(ctx context.Context, due []*topic) (answered bool) {
 		default:
 			a := (&answer{topic: d.Topic, err: d.Err, at: now}).after(before)
 			if changed(before, a) && !t.learn(n.name, d.Topic.Partitions) {
-				answered = false // asked again after a second
-				continue
+				doubt, answered = errNotLearnt, false // asked again after a second
+				break
 			}
 			n.latest.Store(a)
 		}

@@ -95,3 +95,43 @@ func TestTopics_WhatIsNotMentionedIsNotKnown(t *testing.T) {
 		}
 	})
 }
+
+func TestTopics_NowIsOfThisMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limit, away, learnt := 1, error(nil), true
+		topics := WatchTopics(func(context.Context, []string) (map[string]Described, error) {
+			return map[string]Described{"orders": {Topic: publisher.Topic{Partitions: int32(limit), MaxMessageBytes: limit}}}, away
+		}, func(string, int32) bool { return learnt })
+		defer topics.Stop()
+		now := func(want int) {
+			t.Helper()
+			if about, err := topics.Now(t.Context(), "orders", nil); err != nil || about.MaxMessageBytes != want {
+				t.Errorf("%+v, %v, want %d", about, err, want)
+			}
+			synctest.Wait()
+		}
+		now(1)
+		limit = 2
+		now(1)
+		time.Sleep(current + time.Millisecond)
+		now(2)
+		time.Sleep(current + time.Millisecond)
+		limit, learnt = 3, false
+		if about, err := topics.Now(t.Context(), "orders", nil); publisher.Class(err) != publisher.ClassUnavailable {
+			t.Errorf("the client does not know the new partitions: %+v, %v", about, err)
+		}
+		synctest.Wait()
+		learnt = true
+		now(3)
+		time.Sleep(current + time.Millisecond)
+		away = missing
+		if about, err := topics.Now(t.Context(), "orders", nil); !errors.Is(err, missing) {
+			t.Errorf("the cluster is away: %+v, %v", about, err)
+		}
+		dead := make(chan struct{})
+		close(dead)
+		if _, err := topics.Now(t.Context(), "orders", dead); err == nil {
+			t.Error("a dead producer answers")
+		}
+	})
+}
