@@ -87,14 +87,15 @@ func (f *tokens) read(answer *http.Response) (string, error) {
 		return "", noToken(publisher.ClassAuthentication, "kafka.sasl.token_url refuses: "+answer.Status)
 	}
 	var content struct {
-		Token   string  `json:"access_token"`
-		Expires float64 `json:"expires_in"`
+		Token   string      `json:"access_token"`
+		Expires json.Number `json:"expires_in"` // Microsoft writes it in quotes
 	}
 	if err := json.NewDecoder(io.LimitReader(answer.Body, tokenBytes)).Decode(&content); err != nil || content.Token == "" {
 		return "", noToken(publisher.ClassAuthentication, "kafka.sasl.token_url answers with something else than a token")
 	}
+	seconds, _ := content.Expires.Float64() // 0 where it is not said: each connection gets a token of its own
 	f.token = content.Token
-	f.until = time.Now().Add(time.Duration(min(content.Expires, 1e6) * 0.8 * float64(time.Second)))
+	f.until = time.Now().Add(time.Duration(min(seconds, 1e6) * 0.8 * float64(time.Second)))
 	return f.token, nil
 }
 
