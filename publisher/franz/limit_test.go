@@ -35,9 +35,8 @@ func TestProducer_IsReplacedForANewLimitWithNothingInFlight(t *testing.T) {
 	if err != nil || altered[0].Err != nil {
 		t.Fatal(err, altered)
 	}
-	p.topics.Again("t")
 	until(t, "the new limit is known", func() bool {
-		about, err := p.Topic(t.Context(), "t")
+		about, err := p.TopicNow(t.Context(), "t")
 		return err == nil && about.MaxMessageBytes == 5_000_000
 	})
 	if p.InFlight() == 0 {
@@ -71,9 +70,8 @@ func TestProducer_FollowsANewLimitWithCompression(t *testing.T) {
 		[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &limit}}, "t"); err != nil {
 		t.Fatal(err)
 	}
-	p.topics.Again("t")
 	until(t, "the new limit is known", func() bool {
-		about, err := p.Topic(t.Context(), "t")
+		about, err := p.TopicNow(t.Context(), "t")
 		return err == nil && about.MaxMessageBytes == 5000
 	})
 	for range 100 {

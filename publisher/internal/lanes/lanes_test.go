@@ -69,9 +69,8 @@ func TestEnter_GoesOverToMorePartitionsOnlyWhenNothingIsInFlight(t *testing.T) {
 	r.ack(r.mustEnter(0))
 	flying := r.mustEnter(0)
 	r.partitions.Store(5)
-	r.Topics.Again("orders")
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if about, err := r.Topics.Ask(t.Context(), "orders", r.Dead); err == nil && about.Partitions == 5 {
+		if about, err := r.Topics.Now(t.Context(), "orders", r.Dead); err == nil && about.Partitions == 5 {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -185,22 +185,6 @@ func (t *Topics) Now(ctx context.Context, name string, dead <-chan struct{}) (pu
 	return a.topic, a.err
 }
 
-// Again has the cluster asked about a topic now, however fresh the answer is.
-func (t *Topics) Again(name string) {
-	t.mu.Lock()
-	n := t.names[name]
-	t.mu.Unlock()
-	if n == nil {
-		return
-	}
-	if known := n.latest.Load(); known != nil {
-		old := *known
-		old.at = time.Time{}
-		n.latest.CompareAndSwap(known, &old)
-	}
-	t.wake()
-}
-
 func (t *Topics) wake() {
 	select {
 	case t.bell <- struct{}{}:
