@@ -17,7 +17,19 @@ const (
 const (
 	codeTopicForbidden   = 29
 	codeClusterForbidden = 31 // not from Apache Kafka, which asks for the right to the topic
+	// Servers that speak Kafka's protocol and have no such question.
+	codeUnsupported = 35
+	codeInvalid     = 42
 )
+
+// hidden says that a topic's configuration is not for us, now or later. Then the broker decides about each record.
+func hidden(code int) bool {
+	switch code {
+	case codeTopicForbidden, codeClusterForbidden, codeUnsupported, codeInvalid:
+		return true
+	}
+	return false
+}
 
 // Config is the configuration of one topic, or Kafka's code for why it was not given.
 type Config struct {
@@ -29,7 +41,7 @@ type Config struct {
 type Configs func(ctx context.Context, names []string) (map[string]Config, error)
 
 // Read is the configuration of topics that the cluster knows: of those that we may read, and an error for each that
-// could not be read for another reason than that. It is none of the topic trouble: nothing is known of such a topic. A
+// could not be read for a reason that passes. It is none of the topic trouble: nothing is known of such a topic. A
 // broker that has not heard yet of a topic just made says that there is none, so it is asked again.
 func (ask Configs) Read(ctx context.Context, names []string) (map[string]map[string]string, map[string]error, error) {
 	known := map[string]map[string]string{}
@@ -44,7 +56,7 @@ func (ask Configs) Read(ctx context.Context, names []string) (map[string]map[str
 			switch a, ok := answers[name]; {
 			case ok && a.Code == 0:
 				known[name] = a.Values
-			case !ok || a.Code != codeTopicForbidden && a.Code != codeClusterForbidden:
+			case !ok || !hidden(a.Code):
 				again, unread[name] = append(again, name), notRead(a.Code)
 			}
 		}

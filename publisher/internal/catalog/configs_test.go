@@ -17,7 +17,7 @@ func TestConfigs_NoRightIsNoDoubtAndDoubtIsNoAnswer(t *testing.T) {
 		ask := Configs(func(_ context.Context, names []string) (map[string]Config, error) {
 			asked = append(asked, names)
 			all := map[string]Config{
-				"open": {Values: map[string]string{"max.message.bytes": "7"}}, "hidden": {Code: 29}, "shy": {Code: 31},
+				"open": {Values: map[string]string{"max.message.bytes": "7"}}, "hidden": {Code: 29}, "shy": {Code: 31}, "simple": {Code: 35}, "strict": {Code: 42},
 				"new": {Code: 3}, "odd": {Code: -1},
 			}
 			if len(asked) > 2 {
@@ -26,7 +26,7 @@ func TestConfigs_NoRightIsNoDoubtAndDoubtIsNoAnswer(t *testing.T) {
 			return all, nil
 		})
 		began := time.Now()
-		known, unread, err := ask.Read(t.Context(), []string{"open", "hidden", "shy", "new", "odd", "unanswered"})
+		known, unread, err := ask.Read(t.Context(), []string{"open", "hidden", "shy", "simple", "strict", "new", "odd", "unanswered"})
 		if err != nil || len(known) != 2 || known["open"]["max.message.bytes"] != "7" || known["new"] == nil {
 			t.Errorf("%v, %v", known, err)
 		}
