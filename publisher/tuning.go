@@ -3,6 +3,7 @@ package publisher
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,11 +57,17 @@ func (t *Tuning) set(name, value string) (known bool, err error) {
 		if *to, err = milliseconds(value); err == nil && *to == 0 {
 			err = fmt.Errorf("%q is not a number of milliseconds above 0", value)
 		}
+		if err == nil {
+			err = within(name, value, *to)
+		}
 		return true, err
 	}
 	switch name {
 	case "linger.ms":
 		linger, err := milliseconds(value)
+		if err == nil {
+			err = within(name, value, linger)
+		}
 		t.Linger = &linger
 		return true, err
 	case "compression.level":
@@ -119,6 +126,32 @@ func (t *Tuning) duration(name string) *time.Duration {
 	return nil
 }
 
+// LeastMetadataAge is the least time between two of franz-go's questions about topics.
+const LeastMetadataAge = 250 * time.Millisecond
+
+// within refuses a time with which franz-go makes no client. The bounds are those of its own check (validate in kgo's
+// config.go).
+func within(name, value string, d time.Duration) error {
+	least, most := time.Duration(0), time.Duration(math.MaxInt64)
+	switch name {
+	case "linger.ms":
+		most = time.Minute
+	case "socket.timeout.ms", "connections.max.idle.ms":
+		least, most = 100*time.Millisecond, 15*time.Minute
+	case "request.timeout.ms":
+		least = 100 * time.Millisecond
+	case "metadata.max.age.ms", "topic.metadata.refresh.interval.ms":
+		least, most = LeastMetadataAge, time.Hour
+	}
+	switch {
+	case d < least:
+		return fmt.Errorf("%q is less than %d milliseconds, the least that franz-go takes", value, least.Milliseconds())
+	case d > most:
+		return fmt.Errorf("%q is more than %d milliseconds, the most that franz-go takes", value, most.Milliseconds())
+	}
+	return nil
+}
+
 // alwaysSo takes the only value that these may have; CheckProperties has refused others that weaken TLS.
 func (t *Tuning) alwaysSo(name, value string) error {
 	if name == "enable.metrics.push" && value != "false" {
@@ -145,8 +178,6 @@ func notInFranz(name string) string {
 		why = "franz-go has one pause for both, which retry.backoff.ms and retry.backoff.max.ms set"
 	case name == "debug", name == "log_level":
 		why = `franz-go logs through the relay: set log.level = "debug"`
-	case strings.HasPrefix(name, "statistics."):
-		why = "statistics are librdkafka's"
 	case strings.HasPrefix(name, "ssl."), strings.HasPrefix(name, "enable.ssl."):
 		why = "with franz-go Go's TLS decides: 1.2 or newer, its own ciphers; the files have the keys of kafka.tls"
 	case name == "socket.nagle.disable":

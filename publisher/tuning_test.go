@@ -53,6 +53,13 @@ func TestParseTuning_RefusesByNameAWrongValue(t *testing.T) {
 		{"request.timeout.ms", "1s", number}, {"metadata.max.age.ms", "inf", number},
 		{"topic.metadata.refresh.interval.ms", "-1", number}, {"retry.backoff.ms", "x", number}, {"retry.backoff.max.ms", "x", number},
 		// librdkafka calls it off with 0, franz-go would take its default.
+		{"linger.ms", "60001", "more than 60000 milliseconds"},
+		{"socket.timeout.ms", "99", "less than 100 milliseconds"}, {"socket.timeout.ms", "900001", "more than 900000 milliseconds"},
+		{"connections.max.idle.ms", "99", "less than 100 milliseconds"}, {"connections.max.idle.ms", "900001", "more than 900000 milliseconds"},
+		{"request.timeout.ms", "99", "less than 100 milliseconds"},
+		{"metadata.max.age.ms", "249", "less than 250 milliseconds"}, {"metadata.max.age.ms", "3600001", "more than 3600000 milliseconds"},
+		{"topic.metadata.refresh.interval.ms", "249", "less than 250 milliseconds"},
+		{"topic.metadata.refresh.interval.ms", "3600001", "more than 3600000 milliseconds"},
 		{"connections.max.idle.ms", "0", `"0" ` + number + " above 0"}, {"retry.backoff.ms", "0", number + " above 0"},
 		{"compression.level", "high", `"high" is not a whole number`}, {"compression.level", "1.5", "is not a whole number"},
 		{"broker.address.family", "ipv4", `none of "any", "v4", "v6"`},
@@ -74,7 +81,7 @@ func TestParseTuning_SaysWhatToDoAboutAPropertyOfLibrdkafkas(t *testing.T) {
 	for name, why := range map[string]string{
 		"batch.size": "max.message.bytes", "batch.num.messages": "max.message.bytes", "reconnect.backoff.ms": "retry.backoff.ms",
 		"reconnect.backoff.max.ms": "retry.backoff.ms", "debug": "log.level", "log_level": "log.level",
-		"statistics.interval.ms": "librdkafka's", "ssl.cipher.suites": "kafka.tls", "socket.nagle.disable": "never held back",
+		"ssl.cipher.suites": "kafka.tls", "socket.nagle.disable": "never held back",
 		"topic.metadata.propagation.max.ms": "within a second", "client.rack": "no equivalent", "no.such.property": "no equivalent",
 	} {
 		_, errs := ParseTuning(map[string]string{name: "1"})

@@ -37,6 +37,9 @@ func (Client) CheckProperties(properties map[string]string) []error {
 	return errs
 }
 
+// Check is [Check].
+func (Client) Check(cfg publisher.Config) error { return Check(cfg) }
+
 // Copies counts the record and the request that it is written into.
 func (Client) Copies() int64 { return 2 }
 

@@ -35,7 +35,7 @@ func connectionOptions(cfg publisher.Config, t publisher.Tuning, g *gate, l *lin
 		kgo.ClientID(cfg.ClientID),
 		kgo.WithLogger(l),
 		kgo.DisableClientMetrics(), // KIP-714: nobody asked us to tell brokers about ourselves
-		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMinAge(publisher.LeastMetadataAge),
 		kgo.DialTimeout(orElse(t.DialTimeout, dialWithin)),
 		kgo.RetryBackoffFn(func(tries int) time.Duration { return backoff(least, most, tries) }),
 	}
@@ -166,6 +166,14 @@ func codecOf(name string, level *int) (codec kgo.CompressionCodec, err error) {
 
 // newClient makes a client of franz-go. failed is told of failed batches, in the moment in which they fail.
 func newClient(cfg publisher.Config, g *gate, failed func(error), more func(publisher.Tuning) ([]kgo.Opt, error)) (*kgo.Client, error) {
+	opts, err := clientOptions(cfg, g, failed, more)
+	if err != nil {
+		return nil, err
+	}
+	return kgo.NewClient(opts...)
+}
+
+func clientOptions(cfg publisher.Config, g *gate, failed func(error), more func(publisher.Tuning) ([]kgo.Opt, error)) ([]kgo.Opt, error) {
 	tuning, errs := publisher.ParseTuning(cfg.Properties)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -175,10 +183,19 @@ func newClient(cfg publisher.Config, g *gate, failed func(error), more func(publ
 		return nil, err
 	}
 	extra, err := more(tuning)
+	return append(opts, extra...), err
+}
+
+// Check says why franz-go makes no producer of this configuration. It connects nowhere.
+func Check(cfg publisher.Config) error {
+	cfg.SASL = publisher.SASL{}
+	opts, err := clientOptions(cfg, newGate(), nil, func(t publisher.Tuning) ([]kgo.Opt, error) {
+		return producerOptions(cfg, t, func(string) int32 { return mostBatch })
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return kgo.NewClient(append(opts, extra...)...)
+	return kgo.ValidateOpts(opts...)
 }
 
 // noMore is for a client without options of its own.
