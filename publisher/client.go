@@ -15,6 +15,10 @@ type Client interface {
 	// CheckProperties says which entries of kafka.properties this client refuses, or does not know.
 	CheckProperties(properties map[string]string) []error
 
+	// Check says why no producer can be made of a configuration each of whose properties is taken. It connects nowhere,
+	// and does not look at the login.
+	Check(cfg Config) error
+
 	// Ping says whether the cluster answers, within ctx. Class of the error is authentication where the brokers refuse
 	// us (asking again will not help), transport where they cannot be reached, configuration where the client does not
 	// take the configuration.

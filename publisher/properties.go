@@ -20,9 +20,26 @@ func CheckProperties(properties map[string]string) []error {
 	return errs
 }
 
-// FixedInTransactions are the properties that delivery exactly_once sets itself.
-func FixedInTransactions() []string {
-	return []string{"retry.backoff.max.ms", "retry.backoff.ms", "socket.timeout.ms"}
+// IsSecret says whether a property holds, or may hold, a secret: then its value is never shown.
+func IsSecret(name string) bool {
+	name = strings.ToLower(name)
+	for _, word := range []string{"password", "secret", "pem", "sasl", "token", "key"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// RefusedInTransactions is the reason against a property with librdkafka and delivery exactly_once, or "".
+func RefusedInTransactions(name, value string) string {
+	switch {
+	case name == "retry.backoff.max.ms", name == "retry.backoff.ms", name == "socket.timeout.ms":
+		return "how long a commit took tells whether it was sent twice"
+	case name == "log.connection.close" && value != "true", name == "log_level" && value != "6" && value != "7":
+		return "only a log line tells that a commit may have been sent twice; leave it out"
+	}
+	return ""
 }
 
 // refusal is the reason against a property, or "".
@@ -133,6 +150,10 @@ func isAnothers(name, _ string) string {
 	switch {
 	case strings.HasPrefix(name, "go."), name == "enabled_events", name == "log.queue", name == "log_cb":
 		return "the relay decides how it is told of events"
+	case strings.HasPrefix(name, "statistics."):
+		return "nobody reads librdkafka's statistics here; /metrics has the relay's own"
+	case name == "internal.termination.signal":
+		return "signals are the relay's own"
 	case name == "plugin.library.paths", name == "interceptors":
 		return "foreign code in the producer can drop or change records"
 	case strings.HasSuffix(name, "_cb"), strings.HasSuffix(name, "_callback_data"), name == "opaque",

@@ -23,6 +23,7 @@ func TestCheckProperties_RefusesByNameWhatBreaksDelivery(t *testing.T) {
 		"ssl.key.password": "key_password_file", "sasl.password": "password_file", "sasl.username": "username",
 		"sasl.oauthbearer.client.secret": "OAUTHBEARER", "queuing.strategy": "order", "group.id": "consumer",
 		"test.mock.num.brokers": "swallow", "{topic}.acks": "program", "default.topic.config": "program",
+		"statistics.interval.ms": "/metrics", "internal.termination.signal": "signals",
 	} {
 		errs := CheckProperties(map[string]string{name: "1"})
 		if len(errs) != 1 || !strings.Contains(errs[0].Error(), "kafka.properties: "+name+" ") ||
@@ -48,7 +49,7 @@ func TestCheckProperties_RefusesToTrustAnyBroker(t *testing.T) {
 func TestCheckProperties_LetsTuningThrough(t *testing.T) {
 	if errs := CheckProperties(map[string]string{
 		"linger.ms": "5", "batch.size": "100000", "batch.num.messages": "1000", "socket.timeout.ms": "10000",
-		"socket.keepalive.enable": "true", "statistics.interval.ms": "1000", "broker.address.family": "v4",
+		"socket.keepalive.enable": "true", "broker.address.family": "v4",
 		"reconnect.backoff.ms": "50", "debug": "broker", "log_level": "7", "ssl.cipher.suites": "x",
 		"topic.metadata.propagation.max.ms": "1000", "client.rack": "a", "compression.level": "3",
 		"sasl.oauthbearer.extensions": "a=b",

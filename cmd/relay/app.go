@@ -102,13 +102,9 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 	if o.Keep, err = keeping(cfg); err != nil {
 		return o, err
 	}
-	kafka := &kafkaSide{cfg: cfg, client: clientOf(cfg), limits: o.ProducerLimits, timeout: relay.MessageTimeout(o.LeaseTTL), log: log}
+	kafka := newKafkaSide(cfg, clientOf(cfg), log)
 	o.Open, o.Ping, o.Copies = kafka.open, kafka.ping, kafka.client.Copies()
-	if cfg.Kafka.Client == config.ClientFranz {
-		kafka.timeout = relay.UnackedTimeout // its connections stop with the lease, so the lease need not bound it
-	}
 	if cfg.Outbox.Delivery == config.ExactlyOnce {
-		kafka.timeout = relay.UnackedTimeout
 		o.ExactlyOnce = &relay.ExactlyOnce{ID: cfg.Kafka.TransactionalID, Topic: cfg.Kafka.ProgressTopic,
 			Open: kafka.openTransactional, Last: kafka.lastProgress, Hanging: kafka.hanging}
 	}
@@ -153,10 +149,17 @@ func holderName() (string, error) {
 type kafkaSide struct {
 	cfg     *config.Config
 	client  publisher.Client
-	limits  func() (int, int64)
 	timeout time.Duration
 	log     *slog.Logger
 	created atomic.Bool
+}
+
+func newKafkaSide(cfg *config.Config, client publisher.Client, log *slog.Logger) *kafkaSide {
+	k := &kafkaSide{cfg: cfg, client: client, timeout: relay.MessageTimeout(cfg.Lease.TTL.Std()), log: log}
+	if cfg.Kafka.Client == config.ClientFranz || cfg.Outbox.Delivery == config.ExactlyOnce {
+		k.timeout = relay.UnackedTimeout // the lease need not bound it: connections stop with it, or Kafka fences
+	}
+	return k
 }
 
 func (k *kafkaSide) settings() (publisher.Config, error) {
@@ -164,7 +167,8 @@ func (k *kafkaSide) settings() (publisher.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c.MaxInFlightRecords, c.MaxInFlightBytes = k.limits()
+	limits := relay.Options{MaxInFlight: k.cfg.Outbox.MaxInFlight.Bytes()}
+	c.MaxInFlightRecords, c.MaxInFlightBytes = limits.ProducerLimits()
 	c.MessageTimeout = k.timeout
 	c.Log = k.log
 	return c, nil
@@ -185,6 +189,18 @@ func (k *kafkaSide) openTransactional(ctx context.Context, id string, reports pu
 	}
 	c.TransactionalID, c.TransactionTimeout = id, relay.TransactionTimeout
 	return k.client.OpenTransactional(ctx, c, reports)
+}
+
+// check says why no producer can be made, as far as that can be known without a connection.
+func (k *kafkaSide) check() error {
+	c, err := k.settings()
+	if err != nil {
+		return err
+	}
+	if k.cfg.Outbox.Delivery == config.ExactlyOnce {
+		c.TransactionalID, c.TransactionTimeout = "relay", relay.TransactionTimeout // any id
+	}
+	return k.client.Check(c)
 }
 
 // lastProgress reads the newest progress record, from a topic that it creates when there is none.

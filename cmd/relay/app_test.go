@@ -20,7 +20,7 @@ func TestKafkaSide_GivesNoProducerWithAnError(t *testing.T) {
 
 func givesNoProducer(t *testing.T, client publisher.Client, cfg *config.Config) {
 	t.Helper()
-	k := &kafkaSide{cfg: cfg, client: client, limits: func() (int, int64) { return 1, 1 }, timeout: 1e9}
+	k := &kafkaSide{cfg: cfg, client: client, timeout: 1e9}
 	if p, err := k.open(nil); p != nil || err == nil {
 		t.Errorf("open: %v, %v", p, err)
 	}

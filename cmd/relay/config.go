@@ -29,7 +29,7 @@ func newConfigCheckCommand(g *globals) *cobra.Command {
 is one. Nothing is connected to; that is what relay check does.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := config.Load(g.configFile, g.env)
+			cfg, err := loadConfig(g.configFile, g.env)
 			faults, isFaults := errors.AsType[config.Faults](err)
 			if err != nil && !isFaults {
 				return err

@@ -161,7 +161,7 @@ func (g *globals) checkLogFlags() error {
 
 // loadConfig reads the configuration, with the flags that win over it.
 func (g *globals) loadConfig(opts ...config.Option) (*config.Config, error) {
-	cfg, err := config.Load(g.configFile, g.env, opts...)
+	cfg, err := loadConfig(g.configFile, g.env, opts...)
 	if err != nil {
 		return nil, err
 	}

@@ -56,6 +56,16 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 			},
 		},
 		{
+			name: "names that franz-go makes no client with",
+			document: "[kafka]\nclient = \"franz-go\"\nclient_id = \"" + strings.Repeat("c", 257) + "\"\n" +
+				"transactional_id = \"" + strings.Repeat("t", 16383) + "\"\n[outbox]\ndelivery = \"exactly_once\"\n",
+			env: []string{place},
+			want: []string{
+				`relay.toml:3: kafka.client_id: has 257 bytes, and franz-go takes 256`,
+				`relay.toml:4: kafka.transactional_id: has 16383 bytes, and franz-go takes 16382`,
+			},
+		},
+		{
 			name: "what transactions cannot do with",
 			document: "[outbox]\ndelivery = \"exactly_once\"\n[kafka]\nprogress_topic = \"no such name\"\n[kafka.properties]\n" +
 				"\"retry.backoff.ms\" = \"100\"\n",

@@ -22,6 +22,12 @@ const (
 	saslOAuthBearer = "OAUTHBEARER"
 )
 
+// franz-go makes no client with longer ones, in bytes (validate in kgo's config.go).
+const (
+	maxFranzClientID        = 256
+	maxFranzTransactionalID = 16382
+)
+
 // Publisher returns what the file says of Kafka in the form that clients take, with the secrets read from their
 // files at this moment, so that rotated ones are picked up by the next connection. MessageTimeout, the limits on
 // what is in flight and the log are for the caller to set. The error names the key of the file that cannot be read.
@@ -88,6 +94,10 @@ func validateKafka(cfg *Config, r *report) {
 	if reason := topicName(k.ProgressTopic); reason != "" {
 		r.fault("kafka.progress_topic", "%q: %s", k.ProgressTopic, reason)
 	}
+	if k.Client == ClientFranz {
+		shorter(r, "kafka.client_id", k.ClientID, maxFranzClientID)
+		shorter(r, "kafka.transactional_id", k.TransactionalID, maxFranzTransactionalID)
+	}
 	validateTLS(k.TLS, r)
 	validateSASL(k.SASL, r)
 	if mechanism := k.SASL.Mechanism; (mechanism == saslPlain || mechanism == saslOAuthBearer) && !k.TLS.Enabled {
@@ -100,11 +110,17 @@ func validateKafka(cfg *Config, r *report) {
 	}
 	validateProperties(k, r)
 	if cfg.Outbox.Delivery == ExactlyOnce && k.Client != ClientFranz {
-		for _, name := range publisher.FixedInTransactions() {
-			if _, set := k.Properties[name]; set {
-				r.fault("kafka.properties."+name, "is refused with outbox.delivery = %q: how long a commit took tells whether it was sent twice", ExactlyOnce)
+		for name, value := range k.Properties {
+			if why := publisher.RefusedInTransactions(name, value); why != "" {
+				r.fault("kafka.properties."+name, "is refused with outbox.delivery = %q: %s", ExactlyOnce, why)
 			}
 		}
+	}
+}
+
+func shorter(r *report, key, value string, most int) {
+	if len(value) > most {
+		r.fault(key, "has %d bytes, and %s takes %d", len(value), ClientFranz, most)
 	}
 }
 
@@ -121,6 +137,20 @@ func validateProperties(k Kafka, r *report) {
 		for _, err := range check(map[string]string{name: k.Properties[name]}) {
 			r.fault("kafka.properties."+name, "%s", strings.TrimPrefix(err.Error(), "kafka.properties: "+name+" "))
 		}
+	}
+}
+
+// askClient adds what the chosen client does not take.
+func askClient(cfg *Config, o options, r *report) {
+	if o.ask == nil {
+		return
+	}
+	sound := !slices.ContainsFunc(r.faults, func(f Fault) bool {
+		table, _, _ := strings.Cut(f.Key, ".")
+		return table == "kafka" || table == "outbox" || table == "lease"
+	})
+	for _, f := range o.ask(cfg, sound) {
+		r.fault(f.Key, "%s", f.Reason)
 	}
 }
 

@@ -20,10 +20,18 @@ type Option func(*options)
 
 type options struct {
 	postgresOptional bool
+	ask              func(cfg *Config, sound bool) []Fault
 }
 
 // PostgresOptional is for commands that do not speak to the database: they do not ask for its place.
 func PostgresOptional(o *options) { o.postgresOptional = true }
+
+// AskClient has ask look at kafka.properties as well: it knows the Kafka clients, which know more of them than this
+// package does. sound says that nothing is wrong so far with what a client is made of. Of the faults that it gives, key
+// and reason count.
+func AskClient(ask func(cfg *Config, sound bool) []Fault) Option {
+	return func(o *options) { o.ask = ask }
+}
 
 // Load reads the file at path, or the first of ./relay.toml and /etc/relay/relay.toml when path is "" (and none of
 // them has to exist), lays env over it ("NAME=value" strings, as os.Environ gives them) and checks all values.
@@ -49,6 +57,7 @@ func Load(path string, env []string, opts ...Option) (*Config, error) {
 	// Of a file that cannot be read every key would look unset, and faults would be reported that are none.
 	if readable {
 		validate(cfg, env, o, r)
+		askClient(cfg, o, r)
 	}
 	sortFaults(r.faults)
 	sortFaults(r.warnings)

@@ -14,7 +14,7 @@ const everyKind = `
 brokers = ["a:1", "b:2"]
 [kafka.properties]
 "linger.ms" = "7"
-statistics.interval.ms = 9000
+reconnect.backoff.ms = 9000
 [outbox]
 name = "quote \" and \\ and \u007f"
 [[topics.create]]

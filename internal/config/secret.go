@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // hidden stands in for a secret wherever one would be printed.
@@ -71,10 +73,8 @@ func (p Properties) Shown() map[string]string {
 	shown := make(map[string]string, len(p))
 	for name, value := range p {
 		shown[name] = value
-		for _, word := range []string{"password", "secret", "pem", "sasl", "token", "key"} {
-			if value != "" && strings.Contains(strings.ToLower(name), word) {
-				shown[name] = hidden
-			}
+		if value != "" && publisher.IsSecret(name) {
+			shown[name] = hidden
 		}
 	}
 	return shown

@@ -24,6 +24,9 @@ func (Client) CheckProperties(properties map[string]string) []error {
 	return CheckProperties(properties)
 }
 
+// Check is [Check].
+func (Client) Check(cfg publisher.Config) error { return Check(cfg) }
+
 // Copies counts the record: librdkafka writes requests from there.
 func (Client) Copies() int64 { return 1 }
 

@@ -4,7 +4,6 @@ package librdkafka
 
 import (
 	"log/slog"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -52,8 +51,4 @@ func (v *voice) hear(l line) {
 		level = slog.LevelInfo
 	}
 	v.Say(level, l.tag, "kafka client", "tag", l.tag, "line", v.Clean(l.text))
-}
-
-func sortErrors(errs []error) {
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 }

@@ -184,26 +184,6 @@ func saslSettings(m kafka.ConfigMap, sasl publisher.SASL) error {
 	return nil
 }
 
-// CheckProperties is publisher.CheckProperties, and asks librdkafka whether it knows the rest. It connects nowhere.
-func CheckProperties(properties map[string]string) []error {
-	errs := publisher.CheckProperties(properties)
-	refused := len(errs)
-	for name, value := range properties {
-		if len(publisher.CheckProperties(map[string]string{name: value})) > 0 {
-			continue
-		}
-		// One at a time: librdkafka stops at the first one it does not take.
-		client, err := kafka.NewProducer(&kafka.ConfigMap{name: value, "go.produce.channel.size": 0, "go.logs.channel.enable": true})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("kafka.properties: %s: %w", name, err))
-			continue
-		}
-		client.Close()
-	}
-	sortErrors(errs[refused:])
-	return errs
-}
-
 // lingerOf is how long records are held back at most: after that no flush is of use.
 func lingerOf(m kafka.ConfigMap) time.Duration {
 	ms, err := strconv.ParseFloat(fmt.Sprint(m["linger.ms"]), 64)

@@ -17,16 +17,53 @@ import (
 
 func TestCheckProperties_AsksTheLibraryForTheRest(t *testing.T) {
 	errs := CheckProperties(map[string]string{
-		"acks": "1", "no.such.property": "1", "socket.timeout.ms": "soon", "linger.ms": "5", "batch.size": "1000",
-		"statistics.interval.ms": "1000",
+		"acks": "1", "no.such.property": "1", "socket.timeout.ms": "soon", "linger.ms": "5s", "batch.size": "1000",
+		"sasl.oauthbearer.grant.type": "kanarienvogel",
 	})
 	var text []string
 	for _, err := range errs {
 		text = append(text, err.Error())
 	}
-	if len(errs) != 3 || !strings.Contains(text[0], "acks is refused") ||
-		!strings.Contains(text[1], "no.such.property") || !strings.Contains(text[2], "socket.timeout.ms") {
-		t.Errorf("%q", text)
+	for i, want := range []string{"acks is refused: always all", `linger.ms is refused: "5s" is not a number`,
+		"no.such.property is refused: librdkafka " + Version() + " has no such property",
+		"sasl.oauthbearer.grant.type is refused: librdkafka does not take its value", "socket.timeout.ms is refused: librdkafka does not take"} {
+		if len(errs) != 5 || !strings.Contains(text[i], want) {
+			t.Fatalf("%q; want %q", text, want)
+		}
+	}
+	if strings.Contains(strings.Join(text, "\n"), "kanarienvogel") {
+		t.Errorf("a value that may be a secret is shown: %q", text)
+	}
+}
+
+func TestCheck_FindsWhatDoesNotFitTogether(t *testing.T) {
+	for _, c := range []struct {
+		properties map[string]string
+		want       string
+	}{
+		{map[string]string{"reconnect.backoff.ms": "5000"}, "`reconnect.backoff.max.ms` must be"},
+		{map[string]string{"reconnect.backoff.ms": "5000", "reconnect.backoff.max.ms": "10000"}, ""},
+		{map[string]string{"linger.ms": "60000"}, "`message.timeout.ms`, which relay sets, must be greater than `linger.ms`"},
+		{map[string]string{"batch.size": "0x100"}, "batch.size"},
+		{map[string]string{"ssl.cipher.suites": "none-such"}, "ssl.cipher.suites failed"},
+	} {
+		cfg := contract.Config(t, []string{"127.0.0.1:1"})
+		cfg.Properties, cfg.TLS.Enabled = c.properties, true
+		cfg.SASL = publisher.SASL{Mechanism: "OAUTHBEARER", ClientID: "id", ClientSecret: "s", TokenURL: "http://127.0.0.1:1/token"}
+		if err := Check(cfg); c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%v: %v; want %q", c.properties, err, c.want)
+		}
+	}
+}
+
+// A transaction learns only from these lines that a commit may have been sent twice.
+func TestProducerSettings_TransactionsHearOfBrokenConnections(t *testing.T) {
+	cfg := contract.Config(t, []string{"127.0.0.1:1"})
+	cfg.TransactionalID = "t"
+	cfg.Properties = map[string]string{"log_level": "3", "log.connection.close": "false"}
+	m, err := producerSettings(cfg)
+	if err != nil || m["log_level"] != "6" || m["log.connection.close"] != "true" {
+		t.Errorf("%v, %v, %v", m["log_level"], m["log.connection.close"], err)
 	}
 }
 

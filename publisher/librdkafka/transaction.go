@@ -67,6 +67,10 @@ func transactionSettings(m kafka.ConfigMap, cfg publisher.Config) {
 	m["retry.backoff.ms"] = int(transactionRetry / time.Millisecond)
 	m["retry.backoff.max.ms"] = int(4 * transactionRetry / time.Millisecond)
 	m["socket.timeout.ms"] = int(transactionAnswer / time.Millisecond)
+	m["log.connection.close"] = "true" // voice.disturbed counts on these lines
+	if m["log_level"] != "7" {
+		m["log_level"] = "6"
+	}
 	delete(m, "message.timeout.ms") // the transaction's own
 }
 
