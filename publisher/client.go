@@ -49,7 +49,7 @@ type Client interface {
 	// OpenAdmin starts a client for questions. It does not wait for the cluster.
 	OpenAdmin(cfg Config) (Admin, error)
 
-	// MayTransact asks whether a transactional id may be used, by using it: a producer that has it is thrown out, so
+	// MayTransact asks whether a transactional id may be used with cfg.TransactionTimeout, by using it: a producer that has it is thrown out, so
 	// give one that nobody has. It stays known to the cluster for a week, without a transaction. Class of the error is
 	// unauthorized where the right is missing.
 	MayTransact(ctx context.Context, cfg Config, id string) error

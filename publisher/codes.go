@@ -64,6 +64,8 @@ func recordCode(code int) meaning {
 		return meaning{ClassTimedOut, "no ack within the message timeout"}
 	case -185, 7:
 		return meaning{ClassTimedOut, "no answer in time"}
+	case 2: // nothing is wrong with the record: what came to the broker has another checksum
+		return meaning{ClassTransport, "the record came to the broker damaged"}
 	case 89:
 		return meaning{ClassThrottled, "over a quota of the cluster"}
 	}
@@ -78,8 +80,10 @@ func producerCode(code int) meaning {
 		return meaning{ClassOutOfSequence, "the broker has lost what it knew of this producer"}
 	case 46:
 		return meaning{ClassNoOffset, "the broker took it for a duplicate and gave no offset"}
-	case 48, 49, 51, 52, 55, -149:
+	case 48, 49, 51, 52, 55, 120, -149:
 		return meaning{ClassTransaction, "the transaction cannot go on"}
+	case 50:
+		return meaning{ClassConfiguration, "the brokers do not let a transaction last a minute: set their transaction.max.timeout.ms to 60000 or more"}
 	case -150:
 		return meaning{ClassFatal, "the client gave up"}
 	case -148:
@@ -114,6 +118,8 @@ func clusterCode(code int) meaning {
 		return meaning{ClassUnauthorized, "the cluster does not let us produce: grant IdempotentWrite"}
 	case 5, 6, 8, 9, 14, 15, 16, 41, 56:
 		return meaning{ClassUnavailable, "the partition or its leader is not available"}
+	case -1:
+		return meaning{ClassUnavailable, "the broker failed and does not say why: its log does"}
 	case 19, 20:
 		return meaning{ClassUnavailable, "too few replicas are in sync"}
 	case 35, 76:

@@ -40,8 +40,9 @@ const (
 type Error struct {
 	class  string
 	phrase string
-	code   int  // Kafka's code, negative for librdkafka's own, 0 for ours
-	fatal  bool // the producer that said this can send no more
+	code   int   // Kafka's code, negative for librdkafka's own, 0 for ours
+	fatal  bool  // the producer that said this can send no more
+	cause  error // nil, or what Classed was given
 }
 
 // Error is the phrase and Kafka's code.
@@ -52,6 +53,9 @@ func (e *Error) Error() string {
 	return e.phrase + " (kafka code " + strconv.Itoa(e.code) + ")"
 }
 
+// Unwrap gives what has no class by itself.
+func (e *Error) Unwrap() error { return e.cause }
+
 // Class of the error, one of the Class words.
 func (e *Error) Class() string { return e.class }
 
@@ -61,6 +65,15 @@ func (e *Error) Code() int { return e.code }
 // NewError makes an error of one of the Class words. The phrase is for people: lower case, no key, payload or secret.
 func NewError(class, phrase string) *Error {
 	return &Error{class: class, phrase: phrase}
+}
+
+// Classed is err, as one of ours of the class unknown when it is not one already; nil for nil. It is for what comes from
+// a client, so that nobody takes it for an error of somebody else's.
+func Classed(err error) error {
+	if err == nil || OfKafka(err) {
+		return err
+	}
+	return &Error{class: ClassUnknown, phrase: err.Error(), cause: err}
 }
 
 // Ends is the same error, with the additional claim that it ended the producer ([Fatal]).
@@ -119,6 +132,12 @@ func NoOffset(err error) bool { return is(err, ClassNoOffset) }
 func Fatal(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.fatal || e.class == ClassFatal || e.class == ClassFenced || e.class == ClassClosed)
+}
+
+// OfKafka says that the error is Kafka's or its client's, of whatever class.
+func OfKafka(err error) bool {
+	var e *Error
+	return errors.As(err, &e)
 }
 
 // Class is the error's class word; "" for nil and "unknown" for errors of other packages.

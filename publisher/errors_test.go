@@ -56,7 +56,10 @@ func TestFromCode_AnswersTheQuestions(t *testing.T) {
 		{45, ClassOutOfSequence, maybe},
 		{58, ClassAuthentication, maybe},
 		{31, ClassUnauthorized, maybe}, // blames no topic: nothing may be parked for it
-		{-1, ClassUnknown, maybe},
+		{-1, ClassUnavailable, maybe},  // UNKNOWN_SERVER_ERROR
+		{2, ClassTransport, maybe},     // CORRUPT_MESSAGE: sent again, and no row is blamed
+		{120, ClassTransaction, maybe}, // TRANSACTION_ABORTABLE
+		{50, ClassConfiguration, 0},    // INVALID_TRANSACTION_TIMEOUT: no transaction, no record
 		{9999, ClassUnknown, maybe},
 	} {
 		err := fmt.Errorf("send to orders[3]: %w", FromCode(c.code))
@@ -94,6 +97,18 @@ func TestErrors_OfOtherPackagesProveNothing(t *testing.T) {
 	}
 	if Reason(err) != "unknown: wait: context canceled" {
 		t.Errorf("reason %q", Reason(err))
+	}
+}
+
+func TestClassed_IsOfKafkaAndKeepsItsCause(t *testing.T) {
+	plain := fmt.Errorf("open: %w", context.Canceled)
+	if err := Classed(plain); !OfKafka(err) || OfKafka(plain) || Class(err) != ClassUnknown || !MaybeWritten(err) ||
+		!errors.Is(err, context.Canceled) || err.Error() != plain.Error() {
+		t.Errorf("%v", err)
+	}
+	ours := fmt.Errorf("open: %w", FromCode(50))
+	if Classed(ours) != ours || Classed(nil) != nil || OfKafka(nil) {
+		t.Error("what has a class, or is nil, has to stay as it is")
 	}
 }
 

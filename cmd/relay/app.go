@@ -165,7 +165,7 @@ func newKafkaSide(cfg *config.Config, client publisher.Client, log *slog.Logger)
 func (k *kafkaSide) settings() (publisher.Config, error) {
 	c, err := k.cfg.Kafka.Publisher()
 	if err != nil {
-		return c, err
+		return c, publisher.NewError(publisher.ClassConfiguration, err.Error())
 	}
 	limits := relay.Options{MaxInFlight: k.cfg.Outbox.MaxInFlight.Bytes()}
 	c.MaxInFlightRecords, c.MaxInFlightBytes = limits.ProducerLimits()

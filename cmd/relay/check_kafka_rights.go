@@ -57,7 +57,9 @@ func (c rightsCheck) checkTransactions(ctx context.Context) {
 	if id == "" {
 		id = relay.TransactionalID(c.database, c.cfg.Outbox.Schema, c.cfg.Outbox.Name)
 	}
-	switch err := clientOf(c.cfg).MayTransact(ctx, c.kafka, id+"-check"); {
+	kafka := c.kafka
+	kafka.TransactionTimeout = relay.TransactionTimeout
+	switch err := clientOf(c.cfg).MayTransact(ctx, kafka, id+"-check"); {
 	case err == nil:
 		c.ok(check, "transactional ids that begin with %s may be used", id)
 	case publisher.Class(err) == publisher.ClassUnauthorized:

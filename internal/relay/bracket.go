@@ -20,6 +20,15 @@ type bracket struct {
 	own   progress
 }
 
+// untold is the error of a record of the bracket that Kafka did not take. Its class is a transaction's, whatever was
+// wrong: what is said of the progress topic is no judgement on an event, nor on the event's topic.
+func (b *bracket) untold(err error) error {
+	if !publisher.OfKafka(err) {
+		return fmt.Errorf("write to progress topic %q: %w", b.topic, err)
+	}
+	return publisher.NewError(publisher.ClassTransaction, fmt.Sprintf("write to progress topic %q: %s", b.topic, publisher.Reason(err)))
+}
+
 // beginKey keeps begin records from replacing progress records when the topic is compacted.
 const beginKey = "/begin"
 
@@ -27,7 +36,7 @@ const beginKey = "/begin"
 func (b *bracket) record(ctx context.Context, p publisher.Producer, batch int64, begin bool) (*publisher.Record, error) {
 	topic, err := p.Topic(ctx, b.topic)
 	if err != nil {
-		return nil, fmt.Errorf("progress topic %q: %s", b.topic, publisher.Reason(err))
+		return nil, b.untold(err)
 	}
 	content := b.own
 	content.Batch, content.Begin = batch, begin

@@ -278,7 +278,7 @@ func (f *feed) send(ctx context.Context, row *store.Row, record *publisher.Recor
 		f.park(row, topic.name, verdict{state: Dead, reason: publisher.Reason(err)})
 		return nil
 	}
-	return fmt.Errorf("send to topic %q: %w", topic.name, err)
+	return fmt.Errorf("send to topic %q: %w", topic.name, publisher.Classed(err))
 }
 
 // sendAlone sends a record that was refused together with others, with nothing else in flight. If it is refused

@@ -75,7 +75,7 @@ func (j *judge) topic(ctx context.Context, name []byte) (*topicState, error) {
 	case publisher.TopicTrouble(err):
 		t.trouble = publisher.Reason(err)
 	case err != nil:
-		return nil, fmt.Errorf("ask for topic %q: %w", t.name, err)
+		return nil, fmt.Errorf("ask for topic %q: %w", t.name, publisher.Classed(err))
 	}
 	t.info = info
 	if t.trouble == "" && t.acked == nil { // not before the topic is known to exist: anybody may write any name into a row

@@ -58,7 +58,7 @@ func (s *session) open(ctx, stop context.Context) error {
 	s.ledger.spans = spansOfBatch(s.Trace)
 	if s.producer == nil {
 		if s.producer, err = s.Open(s); err != nil {
-			return fmt.Errorf("open the Kafka client: %w", err)
+			return fmt.Errorf("open the Kafka client: %w", publisher.Classed(err))
 		}
 		s.hold, s.ungate = s.trust.gate(s.producer, s.LeaseTTL)
 	}

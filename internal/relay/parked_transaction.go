@@ -36,7 +36,7 @@ type parkedTransaction struct {
 // fence throws out the older producer, and ends what it had left open.
 func (t *parkedTransaction) fence(ctx context.Context, d *dock) (err error) {
 	if t.fenced, err = t.exactly.Open(ctx, t.bracket.id, d); err != nil {
-		return fmt.Errorf("take over the transactional id %q: %w", t.bracket.id, err)
+		return fmt.Errorf("take over the transactional id %q: %w", t.bracket.id, publisher.Classed(err))
 	}
 	return nil
 }
@@ -111,13 +111,13 @@ func (t *parkedTransaction) tell(ctx context.Context, d *dock, number int64, beg
 	}
 	p := &parcel{}
 	if err := d.send(ctx, record, p); err != nil {
-		return fmt.Errorf("write to progress topic %q: %s", t.bracket.topic, publisher.Reason(err))
+		return t.bracket.untold(err)
 	}
 	if err := d.wait(ctx); err != nil {
 		return err
 	}
 	if p.fate != acked {
-		return fmt.Errorf("write to progress topic %q: %s", t.bracket.topic, publisher.Reason(p.err))
+		return t.bracket.untold(p.err)
 	}
 	return nil
 }

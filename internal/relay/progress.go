@@ -62,11 +62,11 @@ func undecidable(err error) bool { return errors.Is(err, errInUse) || errors.Is(
 func lastProgress(ctx context.Context, e *ExactlyOnce, id string, own progress) (*progress, error) {
 	text, err := e.Last(ctx, id)
 	if err != nil || text == nil {
-		return nil, err
+		return nil, publisher.Classed(err)
 	}
 	var p progress
 	if err := json.Unmarshal(text, &p); err != nil {
-		return nil, fmt.Errorf("read the progress record of %q in topic %q: %w", id, e.Topic, err)
+		return nil, publisher.Classed(fmt.Errorf("read the progress record of %q in topic %q: %w", id, e.Topic, err))
 	}
 	if p.System != own.System || p.Name != own.Name {
 		return nil, fmt.Errorf("the transactional id %q %w: outbox %q of the PostgreSQL cluster %s, and this is outbox %q of %s; "+
@@ -210,7 +210,7 @@ func (s *session) fence(ctx context.Context, id string, own progress) error {
 	go func() { parked <- s.dock.tx.fence(ctx, s.dock) }()
 	producer, err := e.Open(ctx, id, s)
 	if err != nil {
-		err = fmt.Errorf("take over the transactional id %q: %w", id, err)
+		err = fmt.Errorf("take over the transactional id %q: %w", id, publisher.Classed(err))
 	} else {
 		s.producer = producer
 		s.txn = &transaction{producer: producer, bracket: &bracket{topic: e.Topic, id: id, own: own}, own: newBracketBatch(),

@@ -254,7 +254,7 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust, c
 			r.Log.Info("session ended", "epoch", epoch, "reason", reason(err), "why", err)
 			wait.reset()
 			continue
-		case s.ledger == nil && publisher.Class(err) == publisher.ClassUnknown && !undecidable(err) &&
+		case s.ledger == nil && !publisher.OfKafka(err) && !undecidable(err) &&
 			!errors.Is(err, store.ErrFenced) && ctx.Err() == nil:
 			r.postgres.is(err) // it never began
 		default:
@@ -300,7 +300,7 @@ func reason(err error) string {
 		return "drain_timeout"
 	case errors.Is(err, context.Canceled):
 		return "cut"
-	case publisher.Class(err) != publisher.ClassUnknown:
+	case publisher.OfKafka(err):
 		return "kafka_" + publisher.Class(err)
 	}
 	return "postgres"

@@ -102,7 +102,7 @@ func (t *transaction) tell(ctx context.Context, number int64, begin bool) error 
 	ticket := t.ledger.issue(t.own, rowKey{}, int64(len(record.Value)), t.progress)
 	if err := t.producer.Send(ctx, record, ticket); err != nil {
 		t.ledger.withdraw(ticket)
-		return fmt.Errorf("write to progress topic %q: %s", t.bracket.topic, publisher.Reason(err))
+		return t.bracket.untold(err)
 	}
 	return nil
 }

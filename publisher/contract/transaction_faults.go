@@ -1,6 +1,8 @@
 package contract
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ func RunTransactionFaults(t *testing.T, client publisher.Client) {
 		"ASlowCommitIsNotClean":                 testSlowCommit,
 		"DoesNotCommitBesideAFailedRecord":      testFailedRecord,
 		"SaysThatTheTransactionalIDIsForbidden": testForbiddenID,
+		"SaysThatTransactionsMayNotLastSoLong":  testForbiddenTimeout,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, client) })
 	}
@@ -131,5 +134,29 @@ func testForbiddenID(t *testing.T, client publisher.Client) {
 	}
 	if err := client.MayTransact(t.Context(), cfg, "id"); publisher.Class(err) != publisher.ClassUnauthorized {
 		t.Errorf("asked whether it may be used: %v", err)
+	}
+}
+
+// The brokers' transaction.max.timeout.ms is shorter than what they are asked for.
+func testForbiddenTimeout(t *testing.T, client publisher.Client) {
+	fake := StartFake(t)
+	cfg := transactionConfig(t, fake.ListenAddrs(), "id")
+	fake.ControlKey(int16(kmsg.InitProducerID), func(asked kmsg.Request) (kmsg.Response, error, bool) {
+		fake.KeepControl()
+		request := asked.(*kmsg.InitProducerIDRequest)
+		if time.Duration(request.TransactionTimeoutMillis)*time.Millisecond < cfg.TransactionTimeout {
+			return nil, nil, false
+		}
+		answer := request.ResponseKind().(*kmsg.InitProducerIDResponse)
+		answer.ErrorCode = kerr.InvalidTransactionTimeout.Code
+		return answer, nil, true
+	})
+	for what, err := range map[string]error{
+		"take over":                    func() error { _, err := client.OpenTransactional(t.Context(), cfg, &recorder{}); return err }(),
+		"asked whether it may be used": client.MayTransact(t.Context(), cfg, "id"),
+	} {
+		if publisher.Class(err) != publisher.ClassConfiguration || !strings.Contains(fmt.Sprint(err), "transaction.max.timeout.ms") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -273,7 +273,7 @@ func testTakeOverBounded(t *testing.T, client publisher.Client, _ Site) {
 // Asking uses the id: whoever has it is thrown out. So it must be asked about one that nobody has.
 func testMayTransact(t *testing.T, client publisher.Client, site Site) {
 	topic := newTopic(t, site.Brokers, 1, nil)
-	cfg := Config(t, site.Brokers)
+	cfg := transactionConfig(t, site.Brokers, "")
 	if err := client.MayTransact(t.Context(), cfg, topic+"-check"); err != nil {
 		t.Errorf("an id that nobody has: %v", err)
 	}

@@ -25,7 +25,7 @@ var _ publisher.Admin = (*Admin)(nil)
 func OpenAdmin(cfg publisher.Config) (*Admin, error) {
 	client, err := newClient(cfg, newGate(), nil, noMore)
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka client: %w", err)
+		return nil, misconfigured(err)
 	}
 	return &Admin{client, kadm.NewClient(client)}, nil
 }

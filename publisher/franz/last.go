@@ -35,7 +35,7 @@ const (
 func Last(ctx context.Context, cfg publisher.Config, topic string, key []byte) (*publisher.TailRecord, error) {
 	client, err := newClient(cfg, newGate(), nil, endsWith(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka consumer: %w", err)
+		return nil, misconfigured(err)
 	}
 	defer client.Close()
 	l := &lastReader{client: client, topic: topic, key: key}

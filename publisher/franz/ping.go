@@ -50,6 +50,7 @@ func ask(ctx context.Context, client *kgo.Client) error {
 	return err
 }
 
+// misconfigured is the error of a client that cannot be made.
 func misconfigured(err error) error {
 	if _, ours := errors.AsType[*publisher.Error](err); ours {
 		return err

@@ -2,7 +2,6 @@ package franz
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -59,7 +58,7 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 		return producerOptions(cfg, t, p.limitOf)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka producer: %w", err)
+		return nil, misconfigured(err)
 	}
 	compressed := cfg.Compression != "none"
 	p.topics = lanes.WatchTopics(p.describe(compressed), p.learn)

@@ -23,7 +23,7 @@ func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions,
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // when retention takes a position away
 		kgo.FetchMaxWait(500*time.Millisecond)))
 	if err != nil {
-		return fmt.Errorf("configure the Kafka consumer: %w", err)
+		return misconfigured(err)
 	}
 	defer client.Close()
 	positions, err := startAt(ctx, client, opts)

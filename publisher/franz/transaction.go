@@ -151,7 +151,7 @@ func (t *Transactions) ended(err error) *publisher.Error {
 func MayTransact(ctx context.Context, cfg publisher.Config, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	client, err := newClient(cfg, newGate(), nil, endsWith(ctx, kgo.TransactionalID(id), kgo.TransactionTimeout(10*time.Second)))
+	client, err := newClient(cfg, newGate(), nil, endsWith(ctx, kgo.TransactionalID(id), kgo.TransactionTimeout(cfg.TransactionTimeout)))
 	if err != nil {
 		return misconfigured(err)
 	}

@@ -29,12 +29,12 @@ func OpenAdmin(cfg publisher.Config) (*Admin, error) {
 	}
 	settings := kafka.ConfigMap{}
 	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
-		return nil, fmt.Errorf("configure the Kafka client: %w", err)
+		return nil, misconfigured(err, nil)
 	}
 	voice := newVoice(cfg, settings)
 	client, err := kafka.NewAdminClient(&settings)
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka client: %s", voice.Clean(err.Error()))
+		return nil, misconfigured(err, voice)
 	}
 	a := &Admin{client: client, voice: voice, logs: make(chan struct{})}
 	go func() {

@@ -28,12 +28,12 @@ func Ping(ctx context.Context, cfg publisher.Config) error {
 	}
 	settings := kafka.ConfigMap{"go.events.channel.size": eventBuffer, "go.produce.channel.size": 0}
 	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
-		return err
+		return misconfigured(err, nil)
 	}
 	voice := newVoice(cfg, settings)
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
-		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+plainly(voice.Clean(err.Error())))
+		return misconfigured(err, voice)
 	}
 	defer client.Close()
 
@@ -79,10 +79,22 @@ func usable(cfg publisher.Config) error {
 	voice := newVoice(cfg, settings)
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
-		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+plainly(voice.Clean(err.Error())))
+		return misconfigured(err, voice)
 	}
 	client.Close()
 	return nil
+}
+
+// misconfigured is the error of a client that cannot be made; voice is nil where librdkafka has not spoken.
+func misconfigured(err error, voice *voice) error {
+	text := err.Error()
+	if publisher.OfKafka(err) {
+		return err
+	}
+	if voice != nil {
+		text = plainly(voice.Clean(text))
+	}
+	return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+text)
 }
 
 // worse keeps the error that says most about why no broker answers.

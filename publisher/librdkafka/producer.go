@@ -64,16 +64,16 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	}
 	settings, err := producerSettings(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka producer: %w", err)
+		return nil, misconfigured(err, nil)
 	}
 	voice := newVoice(cfg, settings)
 	batchSize, err := bytesOf(settings, "batch.size")
 	if err != nil {
-		return nil, err
+		return nil, misconfigured(err, nil)
 	}
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
-		return nil, fmt.Errorf("configure the Kafka producer: %s", voice.Clean(err.Error()))
+		return nil, misconfigured(err, voice)
 	}
 	core, err := takeOver(client)
 	if err != nil {

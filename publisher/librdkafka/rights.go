@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
@@ -56,14 +57,15 @@ func (a *Admin) MayCreate(ctx context.Context, spec publisher.TopicSpec) error {
 // one that nobody has. It stays known to the cluster for a week, without a transaction. publisher.Class of the error
 // is unauthorized where the right is missing.
 func MayTransact(ctx context.Context, cfg publisher.Config, id string) error {
-	settings := kafka.ConfigMap{"transactional.id": id, "go.events.channel.size": eventBuffer, "go.produce.channel.size": 0}
+	settings := kafka.ConfigMap{"transactional.id": id, "transaction.timeout.ms": int(cfg.TransactionTimeout / time.Millisecond),
+		"go.events.channel.size": eventBuffer, "go.produce.channel.size": 0}
 	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
-		return err
+		return misconfigured(err, nil)
 	}
 	voice := newVoice(cfg, settings)
 	client, err := kafka.NewProducer(&settings)
 	if err != nil {
-		return publisher.NewError(publisher.ClassConfiguration, "configure the Kafka client: "+voice.Clean(err.Error()))
+		return misconfigured(err, voice)
 	}
 	logged := make(chan struct{})
 	go func() {

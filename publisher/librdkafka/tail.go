@@ -49,11 +49,11 @@ func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions,
 // openConsumer starts a consumer; end frees it.
 func openConsumer(cfg publisher.Config, settings kafka.ConfigMap) (consumer *kafka.Consumer, voice *voice, end func(), err error) {
 	if err := connectionSettings(settings, cfg, ofConnections); err != nil {
-		return nil, nil, nil, fmt.Errorf("configure the Kafka consumer: %w", err)
+		return nil, nil, nil, misconfigured(err, nil)
 	}
 	voice = newVoice(cfg, settings)
 	if consumer, err = kafka.NewConsumer(&settings); err != nil {
-		return nil, nil, nil, fmt.Errorf("configure the Kafka consumer: %s", voice.Clean(err.Error()))
+		return nil, nil, nil, misconfigured(err, voice)
 	}
 	logged := make(chan struct{})
 	go func() {
