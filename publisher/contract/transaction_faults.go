@@ -2,6 +2,8 @@ package contract
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ func RunTransactionFaults(t *testing.T, client publisher.Client) {
 		"CommitsWhenTheCoordinatorIsBack":       testRetriedCommit,
 		"ASlowCommitIsNotClean":                 testSlowCommit,
 		"DoesNotCommitBesideAFailedRecord":      testFailedRecord,
+		"LastWantsPartitions":                   testNoPartitions,
 		"SaysThatTheTransactionalIDIsForbidden": testForbiddenID,
 		"SaysThatTransactionsMayNotLastSoLong":  testForbiddenTimeout,
 	} {
@@ -158,5 +161,35 @@ func testForbiddenTimeout(t *testing.T, client publisher.Client) {
 		if publisher.Class(err) != publisher.ClassConfiguration || !strings.Contains(fmt.Sprint(err), "transaction.max.timeout.ms") {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// A topic that was just made has no partitions for a moment.
+func testNoPartitions(t *testing.T, client publisher.Client) {
+	fake := StartFake(t)
+	host, port, err := net.SplitHostPort(fake.ListenAddrs()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake.ControlKey(int16(kmsg.Metadata), func(asked kmsg.Request) (kmsg.Response, error, bool) {
+		fake.KeepControl()
+		answer := asked.ResponseKind().(*kmsg.MetadataResponse)
+		broker := kmsg.NewMetadataResponseBroker()
+		broker.Host, broker.Port = host, int32(number)
+		answer.Brokers, answer.ControllerID = append(answer.Brokers, broker), 0
+		for _, wanted := range asked.(*kmsg.MetadataRequest).Topics {
+			topic := kmsg.NewMetadataResponseTopic()
+			topic.Topic = wanted.Topic
+			answer.Topics = append(answer.Topics, topic)
+		}
+		return answer, nil, true
+	})
+	r, err := client.Last(t.Context(), transactionConfig(t, fake.ListenAddrs(), "id"), "t", []byte("k"))
+	if r != nil || publisher.Class(err) != publisher.ClassUnavailable {
+		t.Errorf("%v, %v", r, err)
 	}
 }

@@ -65,8 +65,11 @@ func (l *lastReader) locate(ctx context.Context, topic string) error {
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", topic, notAnswered(err))
 	}
-	if d := found.TopicDescriptions[0]; d.Error.Code() != kafka.ErrNoError || len(d.Partitions) == 0 {
+	switch d := found.TopicDescriptions[0]; {
+	case d.Error.Code() != kafka.ErrNoError:
 		return fmt.Errorf("read topic %s: %w", topic, asError(d.Error))
+	case len(d.Partitions) == 0: // just made
+		return fmt.Errorf("read topic %s: %w", topic, publisher.FromCode(int(kafka.ErrLeaderNotAvailable)))
 	}
 	l.where = kafka.TopicPartition{Topic: &topic,
 		Partition: publisher.Partition(l.key, int32(len(found.TopicDescriptions[0].Partitions)))}

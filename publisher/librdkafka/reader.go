@@ -119,7 +119,7 @@ func asError(err error) *publisher.Error {
 		return ours
 	}
 	var theirs kafka.Error
-	if errors.As(err, &theirs) {
+	if errors.As(err, &theirs) && theirs.Code() != kafka.ErrNoError { // of no code FromCode makes no error
 		ours = publisher.FromCode(int(theirs.Code()))
 		if theirs.IsFatal() {
 			ours = ours.Ends()
