@@ -25,6 +25,7 @@ type Tuning struct {
 	Family           string // of addresses: "v4", "v6" or "" for any
 	NoKeepAlive      bool
 	TokenCAFile      string            // authorities for kafka.sasl.token_url
+	TokenCA          string            // the same, as PEM itself
 	TokenExtensions  map[string]string // of OAUTHBEARER
 }
 
@@ -49,6 +50,17 @@ func ParseTuning(properties map[string]string) (Tuning, []error) {
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return t, errs
+}
+
+// Tunable are those of librdkafka's properties that franz-go takes as well.
+func Tunable(properties map[string]string) map[string]string {
+	both := map[string]string{}
+	for name, value := range properties {
+		if _, errs := ParseTuning(map[string]string{name: value}); errs == nil {
+			both[name] = value
+		}
+	}
+	return both
 }
 
 // set takes one property over, and says whether there is an equivalent.
@@ -87,7 +99,11 @@ func (t *Tuning) set(name, value string) (known bool, err error) {
 		}
 		t.NoKeepAlive = value == "false"
 	case "https.ca.location":
-		t.TokenCAFile = value
+		if value != "probe" { // librdkafka's word for the system's
+			t.TokenCAFile = value
+		}
+	case "https.ca.pem":
+		t.TokenCA = value
 	case "sasl.oauthbearer.extensions":
 		t.TokenExtensions = map[string]string{}
 		for pair := range strings.SplitSeq(value, ",") {

@@ -32,6 +32,8 @@ func TestParseTuning_TakesEachProperty(t *testing.T) {
 		{"socket.keepalive.enable", "true", Tuning{}},
 		{"socket.keepalive.enable", "false", Tuning{NoKeepAlive: true}},
 		{"https.ca.location", "/etc/ca.pem", Tuning{TokenCAFile: "/etc/ca.pem"}},
+		{"https.ca.location", "probe", Tuning{}},
+		{"https.ca.pem", "-----BEGIN", Tuning{TokenCA: "-----BEGIN"}},
 		{"sasl.oauthbearer.extensions", "a=b,c=d=e", Tuning{TokenExtensions: map[string]string{"a": "b", "c": "d=e"}}},
 		{"ssl.endpoint.identification.algorithm", "https", Tuning{}},
 		{"enable.ssl.certificate.verification", "true", Tuning{}},
@@ -90,6 +92,15 @@ func TestParseTuning_SaysWhatToDoAboutAPropertyOfLibrdkafkas(t *testing.T) {
 			!strings.HasSuffix(errs[0].Error(), `; leave it out, or use kafka.client = "librdkafka"`) {
 			t.Errorf("%s: %v; want one refusal that says %q", name, errs, why)
 		}
+	}
+}
+
+func TestTunable_IsWhatBothClientsTake(t *testing.T) {
+	got := Tunable(map[string]string{"https.ca.location": "/ca.pem", "socket.timeout.ms": "10000", "batch.size": "1000",
+		"connections.max.idle.ms": "0", "debug": "all", "broker.address.family": "v4"})
+	want := map[string]string{"https.ca.location": "/ca.pem", "socket.timeout.ms": "10000", "broker.address.family": "v4"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

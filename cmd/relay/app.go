@@ -229,7 +229,7 @@ func (k *kafkaSide) hanging(ctx context.Context, key string, ids ...string) (str
 	if err != nil {
 		return "", err
 	}
-	c.Properties = nil
+	c.Properties = publisher.Tunable(c.Properties)
 	return franz.Hanging(ctx, c, k.cfg.Kafka.ProgressTopic, []byte(key), ids...)
 }
 

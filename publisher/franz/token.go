@@ -40,6 +40,11 @@ func tokenMechanism(s publisher.SASL, t publisher.Tuning) (sasl.Mechanism, error
 	if err != nil {
 		return nil, fmt.Errorf("kafka.properties: https.ca.location: %w", err)
 	}
+	if t.TokenCA != "" {
+		if roots, err = certs.Parsed([]byte(t.TokenCA)); err != nil {
+			return nil, fmt.Errorf("kafka.properties: https.ca.pem: %w", err)
+		}
+	}
 	f := &tokens{sasl: s, client: &http.Client{
 		Timeout: tokenWithin,
 		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true,

@@ -40,8 +40,9 @@ func explained(ctx context.Context, cfg publisher.Config, last *publisher.Error)
 		}
 	}
 	// An authority that only librdkafka knows of would be a false alarm here.
-	_, ownCA := cfg.Properties["https.ca.location"]
-	if cfg.SASL.Mechanism == "OAUTHBEARER" && last.Code() == 0 && !ownCA {
+	_, file := cfg.Properties["https.ca.location"]
+	_, text := cfg.Properties["https.ca.pem"]
+	if cfg.SASL.Mechanism == "OAUTHBEARER" && last.Code() == 0 && !file && !text {
 		if why := tokenTrouble(ctx, cfg.SASL.TokenURL); why != "" {
 			return publisher.NewError(publisher.ClassTransport, "there is no token to log in with: "+why)
 		}

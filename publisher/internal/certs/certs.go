@@ -28,6 +28,11 @@ func Authorities(file string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Parsed(text)
+}
+
+// Parsed are the authorities of a PEM text.
+func Parsed(text []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
 		return nil, errors.New("there is no certificate in it")
