@@ -135,7 +135,8 @@ func explainMissing(err error, schema string) error {
 	case "42P01", "3F000": // undefined table, undefined schema
 		return fmt.Errorf("schema %q has no outbox: %s; run relay migrate up", schema, server.Message)
 	case "42501":
-		return fmt.Errorf("%s; run relay migrate up --grant-relay ROLE as the owner of schema %q", server.Message, schema)
+		return fmt.Errorf("%s; the owner of schema %q grants what it takes: relay migrate up --grant-relay ROLE, or for a person migrations/grants/operator.sql",
+			server.Message, schema)
 	}
 	return err
 }

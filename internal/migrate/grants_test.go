@@ -290,7 +290,7 @@ func TestRolesPage_ShowsTheGrants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for kind, role := range map[string]string{"writer": "shop", "relay": "relay", "consumer": "billing"} {
+	for kind, role := range map[string]string{"writer": "shop", "relay": "relay", "consumer": "billing", "operator": "alice"} {
 		text, err := fs.ReadFile(migrations.Grants, "grants/"+kind+".sql")
 		if err != nil {
 			t.Fatal(err)
