@@ -35,6 +35,14 @@ const (
 	ClassUnknown          = "unknown"           // none of the above
 )
 
+// Classes are all the class words, for metrics that have to be there before the first error. The slice is the caller's.
+func Classes() []string {
+	return []string{ClassNoTopic, ClassInvalidTopic, ClassForbidden, ClassPolicy, ClassTooLarge, ClassInvalidRecord,
+		ClassInvalidTimestamp, ClassBadPartition, ClassNeighbour, ClassPurged, ClassCut, ClassTimedOut, ClassTransport,
+		ClassUnavailable, ClassThrottled, ClassQueueFull, ClassAuthentication, ClassUnauthorized, ClassFenced,
+		ClassOutOfSequence, ClassNoOffset, ClassTransaction, ClassFatal, ClassClosed, ClassConfiguration, ClassUnknown}
+}
+
 // Error is what went wrong with a record, a topic or a producer. Callers ask the questions below; clients build it.
 // It holds no key, no payload and no secret. It is immutable.
 type Error struct {

@@ -4,9 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
+
+// A class that is not in the list has no counter before its first error.
+func TestClasses_AreAllThatThereAre(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Class") {
+			word, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			declared = append(declared, word)
+		}
+		return true
+	})
+	if !slices.Equal(declared, Classes()) || len(declared) < 20 {
+		t.Errorf("declared are\n%q, and listed\n%q", declared, Classes())
+	}
+}
 
 // The table of the rules for errors: what the session may conclude from each code.
 func TestFromCode_AnswersTheQuestions(t *testing.T) {

@@ -95,8 +95,8 @@ func relayOptions(cfg *config.Config, log *slog.Logger) (relay.Options, error) {
 		Headers:      relay.HeaderNames(cfg.Headers),
 		RowTimestamp: cfg.Kafka.Timestamp == config.TimestampCreated,
 		Compressed:   cfg.Kafka.Compression != "none",
-		Allow:        cfg.Topics.Allow,
-		SkipDead:     cfg.Parked.OnDead == config.OnDeadSkip, DeadLetterTopic: cfg.Parked.DeadLetterTopic,
+		Allow:        cfg.Topics.Allow, Topics: cfg.Named(),
+		SkipDead: cfg.Parked.OnDead == config.OnDeadSkip, DeadLetterTopic: cfg.Parked.DeadLetterTopic,
 		Rest: rest, Log: log,
 	}
 	if o.Keep, err = keeping(cfg); err != nil {

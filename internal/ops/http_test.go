@@ -108,6 +108,22 @@ func TestServer_MetricsSayWhatTheReportSays(t *testing.T) {
 	}
 }
 
+// An alert with increase() over a series that begins at 1 misses the first one.
+func TestServer_CountersAreThereBeforeTheFirstTime(t *testing.T) {
+	get := serveReport(t, &relay.Report{SessionEnds: map[string]int64{"postgres": 2}, DeliveredByTopic: map[string]int64{"orders": 0}}, nil)
+	_, body := get("/metrics")
+	for _, line := range []string{`relay_session_ends_total{reason="postgres"} 2`, `relay_session_ends_total{reason="fenced"} 0`,
+		`relay_session_ends_total{reason="kafka_timed_out"} 0`, `relay_publish_errors_total{class="too_large"} 0`,
+		`relay_events_delivered_total{topic="orders"} 0`} {
+		if strings.Count(body, line+"\n") != 1 {
+			t.Errorf("not one line %q in\n%s", line, body)
+		}
+	}
+	if !strings.Contains(body, "relay_delivery_seconds From an event's insert, or the later time that it is scheduled for,") {
+		t.Errorf("the help speaks of the insert alone:\n%s", body)
+	}
+}
+
 func TestServer_StatusIsTheDatabasesOrAnError(t *testing.T) {
 	var fault error
 	get := serveReport(t, &relay.Report{}, func(context.Context) (any, error) {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/outboxrelay/relay/internal/relay"
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // Outbox is what metrics tell of the outbox as the database knows it: the same figures as in the status.
@@ -80,10 +81,11 @@ func newMetrics(from Sources) *metrics {
 			counter("relay_settled_lost_events_total", "Events this process had settled, which PostgreSQL lost in a fail-over.",
 				func(r relay.Report) int64 { return r.SettledLost }),
 		},
-		delivered:  describe("relay_events_delivered_total", "Events delivered since this process began.", "topic"),
-		ends:       describe("relay_session_ends_total", "Sessions ended, by reason.", "reason"),
-		errors:     describe("relay_publish_errors_total", "Records given back without an ack, by error class.", "class"),
-		delivery:   describe("relay_delivery_seconds", "From an event's insert to its ack; with exactly_once, to the commit."),
+		delivered: describe("relay_events_delivered_total", "Events delivered since this process began.", "topic"),
+		ends:      describe("relay_session_ends_total", "Sessions ended, by reason.", "reason"),
+		errors:    describe("relay_publish_errors_total", "Records given back without an ack, by error class.", "class"),
+		delivery: describe("relay_delivery_seconds",
+			"From an event's insert, or the later time that it is scheduled for, to its ack; with exactly_once, to the commit."),
 		pending:    describe("relay_events_pending", "Events that are committed and not yet settled."),
 		lag:        describe("relay_lag_seconds", "Age of the oldest pending event, 0 when none is."),
 		parkedBy:   describe("relay_parked_events", "Events that cannot go now, by state.", "state"),
@@ -110,12 +112,19 @@ func (m *metrics) Collect(metrics chan<- prometheus.Metric) {
 	for _, f := range m.counters {
 		send(f.desc, prometheus.CounterValue, f.of(r))
 	}
+	// What has not happened is told as 0: increase() of a series that begins at 1 is 0, and an alert misses the first one.
 	for _, counts := range []struct {
-		desc *prometheus.Desc
-		by   map[string]int64
-	}{{m.delivered, r.DeliveredByTopic}, {m.ends, r.SessionEnds}, {m.errors, r.PublishErrors}} {
+		desc  *prometheus.Desc
+		by    map[string]int64
+		known []string
+	}{{m.delivered, r.DeliveredByTopic, nil}, {m.ends, r.SessionEnds, relay.Reasons()}, {m.errors, r.PublishErrors, publisher.Classes()}} {
 		for label, n := range counts.by {
 			send(counts.desc, prometheus.CounterValue, float64(n), label)
+		}
+		for _, label := range counts.known {
+			if _, happened := counts.by[label]; !happened {
+				send(counts.desc, prometheus.CounterValue, 0, label)
+			}
 		}
 	}
 	metrics <- &delivery{m.delivery, r.Delivery, m.began}

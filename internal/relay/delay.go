@@ -24,7 +24,7 @@ const (
 // delayBounds are the upper bounds of the first three buckets of a doubling, for numbers from 0.5 to 1.
 var delayBounds = [delayPerTwo - 1]float64{math.Exp2(-0.75), math.Exp2(-0.5), math.Exp2(-0.25)}
 
-// delays is a histogram of how long events took from their insert to their ack. An observation allocates nothing and
+// delays is a histogram of how long events took from when they were wanted to their ack. An observation allocates nothing and
 // takes no lock. Safe for concurrent use.
 type delays struct {
 	sum     atomic.Int64 // microseconds

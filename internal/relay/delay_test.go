@@ -1,9 +1,12 @@
 package relay
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/outboxrelay/relay/internal/store"
+	"github.com/outboxrelay/relay/publisher"
 )
 
 // The library's own histogram is the truth: same bounds, same observations, same buckets.
@@ -98,6 +102,35 @@ func TestState_BoundsTheTopicsItCounts(t *testing.T) {
 	r := s.Report()
 	if len(r.DeliveredByTopic) != maxTopics+1 || r.DeliveredByTopic["topic-7"] != 2 || r.DeliveredByTopic[OtherTopics] != 100 {
 		t.Errorf("%d topics, %d for the rest", len(r.DeliveredByTopic), r.DeliveredByTopic[OtherTopics])
+	}
+}
+
+func TestNew_CountsNamedTopicsFromTheStart(t *testing.T) {
+	r := New(Options{Topics: []string{"orders", "payments"}}).State().Report()
+	if n, ok := r.DeliveredByTopic["orders"]; !ok || n != 0 || len(r.DeliveredByTopic) != 2 {
+		t.Errorf("%v", r.DeliveredByTopic)
+	}
+}
+
+func TestReasons_AreAllThatSessionsEndFor(t *testing.T) {
+	list := Reasons()
+	for want, err := range map[string]error{
+		"drained": errDrained, "fenced": fmt.Errorf("settle: %w", store.ErrFenced), "recycled": errRecycle, "trust_over": errTrustOver,
+		"drain_timeout": errDrainTimeout, "cut": context.Canceled, "postgres": errors.New("connection lost"),
+		"kafka_cut": publisher.NewError(publisher.ClassCut, "given up"),
+	} {
+		if got := reason(err); got != want || !slices.Contains(list, want) {
+			t.Errorf("%v: %s, want %s, which the list has to hold: %q", err, got, want, list)
+		}
+	}
+	for _, class := range publisher.Classes() {
+		if word := reason(publisher.NewError(class, "for a test")); !slices.Contains(list, word) {
+			t.Errorf("%s is not in the list", word)
+		}
+	}
+	slices.Sort(list)
+	if len(slices.Compact(slices.Clone(list))) != len(list) {
+		t.Errorf("a word stands twice: %q", list)
 	}
 }
 

@@ -29,6 +29,7 @@ type Options struct {
 	RowTimestamp bool     // Kafka's timestamp is the row's, not the time of publishing
 	Compressed   bool     // records are compressed, so their plain size proves nothing
 	Allow        []string // patterns of topics that may be written
+	Topics       []string // of topics whose deliveries are counted from the start, at 0; may be empty
 	SkipDead     bool     // a dead event does not hold back its key
 	// DeadLetterTopic gets a copy of each dead event; "" for none.
 	DeadLetterTopic string

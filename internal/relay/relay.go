@@ -29,6 +29,9 @@ type Relay struct {
 // New makes a relay that does nothing before Run.
 func New(o Options) *Relay {
 	state := newState()
+	for _, topic := range o.Topics {
+		state.topic(topic)
+	}
 	return &Relay{Options: o, state: state,
 		postgres: newOutage(o.Log, "PostgreSQL", &state.postgres), kafka: newOutage(o.Log, "Kafka", &state.kafka)}
 }
@@ -281,27 +284,4 @@ func (r *Relay) sessions(ctx, stop context.Context, epoch int64, trust *trust, c
 		wait.pause(stop)
 	}
 	return doubt, nil
-}
-
-// reason is the word for a session's end in metrics.
-func reason(err error) string {
-	switch {
-	case err == nil:
-		return "none"
-	case errors.Is(err, errDrained):
-		return "drained"
-	case errors.Is(err, store.ErrFenced):
-		return "fenced"
-	case errors.Is(err, errRecycle):
-		return "recycled"
-	case errors.Is(err, errTrustOver):
-		return "trust_over"
-	case errors.Is(err, errDrainTimeout):
-		return "drain_timeout"
-	case errors.Is(err, context.Canceled):
-		return "cut"
-	case publisher.OfKafka(err):
-		return "kafka_" + publisher.Class(err)
-	}
-	return "postgres"
 }

@@ -65,7 +65,8 @@ type Report struct {
 	PublishErrors map[string]int64 `json:"publish_errors"`
 	// AuditDifference is how many events the last audit found too many or too few.
 	AuditDifference int64 `json:"audit_difference"`
-	// Delivery is how long events took from their insert to their ack; with exactly_once, to the commit.
+	// Delivery is how long events took from their insert, or the later time that they are scheduled for, to their ack; with
+	// exactly_once, to the commit.
 	Delivery Delays `json:"-"`
 }
 
