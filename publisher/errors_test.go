@@ -134,7 +134,7 @@ func TestClassed_IsOfKafkaAndKeepsItsCause(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	ours := fmt.Errorf("open: %w", FromCode(50))
-	if Classed(ours) != ours || Classed(nil) != nil || OfKafka(nil) {
+	if !errors.Is(Classed(ours), ours) || Classed(nil) != nil || OfKafka(nil) {
 		t.Error("what has a class, or is nil, has to stay as it is")
 	}
 }
