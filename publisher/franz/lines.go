@@ -25,12 +25,16 @@ const (
 	noProducerID = "fatal InitProducerID error, failing all buffered records"
 )
 
+// withoutProducerID is what franz-go logs before it sends without one: where the brokers offer none it goes on without
+// idempotence. A test pins the text.
+const withoutProducerID = "unable to initialize a producer id because the broker is too old or the client is pinned to an old version, continuing without a producer id"
+
 // lines is franz-go's logger: it hears of failed batches, and forwards what people may want to know. Safe from many
 // goroutines.
 type lines struct {
 	log    *slog.Logger
 	voice  *speech.Voice
-	failed func(error) // told of a failed batch; nil for a client that does not produce
+	failed func(error) // told of a failed batch, and of sending without idempotence; nil for a client that does not produce
 }
 
 func newLines(cfg publisher.Config, failed func(error)) *lines {
@@ -49,6 +53,9 @@ func (l *lines) Level() kgo.LogLevel {
 func (l *lines) Log(level kgo.LogLevel, text string, pairs ...any) {
 	if l.failed != nil && fails(text, pairs) {
 		l.failed(errorOf(pairs))
+	}
+	if text == withoutProducerID && l.failed != nil {
+		l.failed(errNoProducerID)
 	}
 	to := slog.LevelDebug // its information is about its own work
 	if level == kgo.LogLevelWarn || level == kgo.LogLevelError {

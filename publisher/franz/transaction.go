@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/outboxrelay/relay/internal/mutant"
 	"github.com/outboxrelay/relay/publisher"
@@ -65,9 +64,7 @@ func takeOver(ctx context.Context, client *kgo.Client) error {
 
 // checkTransactionVersion refuses a cluster on which a commit that comes late could end the next transaction.
 func checkTransactionVersion(ctx context.Context, client *kgo.Client) error {
-	request := kmsg.NewPtrApiVersionsRequest()
-	request.ClientSoftwareName, request.ClientSoftwareVersion = "relay", "1"
-	response, err := request.RequestWith(ctx, client)
+	response, err := versions(ctx, client)
 	if err != nil {
 		return fmt.Errorf("ask for the cluster's transaction.version: %w", notAnswered(err))
 	}
