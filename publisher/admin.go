@@ -27,6 +27,9 @@ type Cluster struct {
 	ID         string
 	Brokers    int
 	Controller int32 // the broker that answers for it; -1 where none is known
+	// Version is Kafka's as the brokers' offers let guess it, "3.9" or "at least 4.1", several while brokers differ; ""
+	// where the client does not see the offers, as librdkafka, or no broker told.
+	Version string
 }
 
 // TopicDescription is one topic as `relay check` looks at it. Numbers are 0 and texts empty where the cluster does

@@ -74,8 +74,8 @@ func newCheckCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Look at configuration, servers, schema, rights and topics; say what to mend",
 		Long: `Looks at everything that relay run needs and changes nothing: the configuration, PostgreSQL (version, primary,
-schema, rights of the role, clock), Kafka and the topics it will write (do they exist, do they survive the loss of a
-broker). Topics are those that the configuration names and those of recent events.
+schema, rights of the role, clock), Kafka (version) and the topics it will write (do they exist, do they survive the
+loss of a broker). Topics are those that the configuration names and those of recent events.
 
 Prints a line each: ok, warn, or fail with the cure. Exits with 3 when something failed, 2 when the configuration is
 wrong.`,
@@ -111,6 +111,7 @@ wrong.`,
 
 // run looks at everything. The error is about the configuration, without which there is nothing to look at.
 func (c *checkup) run(ctx context.Context) error {
+	c.ok("relay", "%s", thisBuild())
 	cfg, err := c.g.loadConfig()
 	if faults, ok := errors.AsType[config.Faults](err); ok {
 		for _, f := range faults {

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/publisher"
+	"github.com/outboxrelay/relay/publisher/clients"
 )
 
 // Fewer copies than these do not survive the loss of one broker.
@@ -41,13 +43,42 @@ func (c *checkup) checkKafka(ctx context.Context, cfg *config.Config, recent []s
 	if kafka.TLS.Enabled {
 		encrypted = "encrypted"
 	}
-	c.ok("kafka", "cluster %s with %s, %s", cluster.ID, count(cluster.Brokers, "broker"), encrypted)
+	version := cluster.Version
+	if version == "" {
+		version = kafkaVersion(ctx, kafka)
+	}
+	if version != "" {
+		version = ", Kafka " + version + " by what they speak"
+	}
+	c.ok("kafka", "cluster %s with %s%s, %s", cluster.ID, count(cluster.Brokers, "broker"), version, encrypted)
 	acl := rightsCheck{checkup: c, cfg: cfg, kafka: kafka, admin: admin}
 	c.checkTopics(ctx, cfg, acl, recent)
 	if cfg.Outbox.Delivery == config.ExactlyOnce && ctx.Err() == nil {
 		acl.checkTransactions(ctx)
 		acl.checkProgress(ctx)
 	}
+}
+
+// kafkaVersion asks with franz-go, which is in every build: librdkafka keeps to itself what brokers offer. It is "" when
+// that client gets no answer, which says nothing about the one that is used.
+func kafkaVersion(ctx context.Context, kafka publisher.Config) string {
+	kafka.Properties, kafka.Log = nil, slog.New(slog.DiscardHandler)
+	client, err := clients.Named(publisher.ClientFranz)
+	if err != nil {
+		return ""
+	}
+	admin, err := client.OpenAdmin(kafka)
+	if err != nil {
+		return ""
+	}
+	defer admin.Close()
+	bounded, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	cluster, err := admin.Cluster(bounded)
+	if err != nil {
+		return ""
+	}
+	return cluster.Version
 }
 
 func (c *checkup) checkTopics(ctx context.Context, cfg *config.Config, acl rightsCheck, recent []string) {

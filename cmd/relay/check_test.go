@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ func TestCheck_AllIsWell(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	for _, want := range [][3]string{
+		{"relay", statusOK, "franz-go "}, {"relay", statusOK, runtime.Version()}, {"kafka", statusOK, ", Kafka "}, {"kafka", statusOK, "by what they speak"},
 		{"configuration", statusOK, "valid"}, {"postgres", statusOK, "PostgreSQL 1"}, {"schema", statusOK, "all migrations"},
 		{"rights", statusWarn, "superuser"}, {"wake", statusOK, ""}, {"sequence", statusOK, ""}, {"cursor", statusOK, "of this server"}, {"clock", statusOK, ""}, {"kafka", statusOK, "1 broker"},
 		{"topic", statusWarn, "orders: replication factor 1"},

@@ -49,6 +49,18 @@ func thisBuild() build {
 	return b
 }
 
+// String names what a report of a problem has to name.
+func (b build) String() string {
+	text := b.Version
+	if b.Commit != "" {
+		text += fmt.Sprintf(" (%.12s)", b.Commit)
+	}
+	if b.Librdkafka != "" {
+		text += ", librdkafka " + b.Librdkafka
+	}
+	return text + ", franz-go " + b.FranzGo + ", " + b.Go + " " + b.Platform
+}
+
 func newVersionCommand(g *globals) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{

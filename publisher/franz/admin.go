@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -41,7 +43,26 @@ func (a *Admin) Cluster(ctx context.Context) (publisher.Cluster, error) {
 	if err != nil {
 		return publisher.Cluster{}, fmt.Errorf("ask the cluster about itself: %w", notAnswered(err))
 	}
-	return publisher.Cluster{ID: m.Cluster, Brokers: len(m.Brokers), Controller: m.Controller}, nil
+	return publisher.Cluster{ID: m.Cluster, Brokers: len(m.Brokers), Controller: m.Controller, Version: a.version(ctx)}, nil
+}
+
+// version guesses from the requests that the brokers know: none of them says its version.
+func (a *Admin) version(ctx context.Context) string {
+	offers, err := a.admin.ApiVersions(ctx)
+	if err != nil {
+		return ""
+	}
+	var versions []string
+	for _, broker := range offers.Sorted() {
+		if broker.Err != nil {
+			continue
+		}
+		guess := strings.ReplaceAll(broker.VersionGuess(), "v", "")
+		if !slices.Contains(versions, guess) {
+			versions = append(versions, guess)
+		}
+	}
+	return strings.Join(versions, ", ")
 }
 
 // Describe asks for topics, in the order of names. What is wrong with one topic stands in its Err.
