@@ -29,8 +29,17 @@ func EnvName(path string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
 }
 
+// exclusive are pairs of keys of which only one may have a value: a secret, and the file that holds it.
+var exclusive = [][2]string{
+	{"postgres.url", "postgres.url_file"},
+	{"kafka.sasl.password", "kafka.sasl.password_file"},
+	{"kafka.sasl.client_secret", "kafka.sasl.client_secret_file"},
+	{"console.token", "console.token_file"},
+}
+
 // decodeEnv lays the environment ("NAME=value" strings, as os.Environ gives them) over cfg. A variable that is set
-// to nothing sets an empty value; it does not mean the default.
+// to nothing sets an empty value; it does not mean the default. A variable that has a value also takes the place of what
+// the file says of the key that its own excludes.
 func decodeEnv(env []string, cfg *Config, r *report) {
 	byName := map[string]key{}
 	var names []string
@@ -50,14 +59,28 @@ func decodeEnv(env []string, cfg *Config, r *report) {
 			}
 			continue
 		}
+		r.forget(k.path)
 		r.origins[k.path] = origin{env: name}
-		r.faults = slices.DeleteFunc(r.faults, func(f Fault) bool {
-			return f.Key == k.path && f.Env == "" // the file's value no longer counts
-		})
 		if err := assignText(value, k.field); err != nil {
 			r.fault(k.path, "%s", err)
 		}
 	}
+	for _, pair := range exclusive {
+		for i, path := range pair {
+			other := byName[EnvName(pair[1-i])]
+			if r.origins[path].env == "" || byName[EnvName(path)].field.IsZero() || r.origins[other.path].env != "" {
+				continue
+			}
+			r.forget(other.path)
+			other.field.SetZero()
+		}
+	}
+}
+
+// forget is for a key whose value in the file does not count any more, nor what was wrong with it.
+func (r *report) forget(path string) {
+	delete(r.origins, path)
+	r.faults = slices.DeleteFunc(r.faults, func(f Fault) bool { return f.Key == path && f.Env == "" })
 }
 
 func unknownVariable(name string, names []string) string {

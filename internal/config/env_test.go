@@ -2,8 +2,11 @@ package config
 
 import (
 	"encoding"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -102,6 +105,83 @@ func TestEnvironment_IsEnoughWithoutAFile(t *testing.T) {
 	}
 	if _, err = Load("", []string{"PGHOST=/run/postgresql"}); err != nil {
 		t.Errorf("with PGHOST: %v", err)
+	}
+}
+
+// Kafka's own clients take a host alone, and so does the contract: RELAY_KAFKA_BROKERS=a,b.
+func TestBrokers_WithoutAPortHaveTheUsualOne(t *testing.T) {
+	t.Chdir(t.TempDir())
+	cfg, err := Load("", []string{place, "RELAY_KAFKA_BROKERS=a,b:9093,[::1],[::1]:9094"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a:9092", "b:9093", "[::1]:9092", "[::1]:9094"}; !slices.Equal(cfg.Kafka.Brokers, want) {
+		t.Errorf("%q, want %q", cfg.Kafka.Brokers, want)
+	}
+	for _, broker := range []string{"::1", "a:", "a b", "kafka://a"} {
+		if _, err := Load("", []string{place, "RELAY_KAFKA_BROKERS=" + broker}); err == nil {
+			t.Errorf("%q was taken", broker)
+		}
+	}
+}
+
+// A variable wins over the file, also over the key that its own key excludes.
+func TestEnvironment_WinsOverTheOtherKeyOfAPair(t *testing.T) {
+	t.Chdir(t.TempDir())
+	secret := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(secret, []byte("postgres://relay@localhost/secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ document, env, want string }{
+		{"[postgres]\nurl_file = \"/nowhere\"", "RELAY_POSTGRES_URL=postgres://relay@localhost/app", "postgres://relay@localhost/app"},
+		{"[postgres]\nurl = \"not a URL\"", "RELAY_POSTGRES_URL_FILE=" + secret, "postgres://relay@localhost/secret"},
+		{"[postgres]\nurl_file = 7", "RELAY_POSTGRES_URL=postgres://relay@localhost/app", "postgres://relay@localhost/app"},
+		{"[postgres]\nurl_file = \"" + secret + "\"", "RELAY_POSTGRES_URL=", "postgres://relay@localhost/secret"}, // nothing takes no place
+	} {
+		file := filepath.Join(t.TempDir(), "relay.toml")
+		if err := os.WriteFile(file, []byte(c.document), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := Load(file, []string{c.env})
+		if err != nil {
+			t.Errorf("%s under %s: %v", c.document, c.env, err)
+			continue
+		}
+		if got, err := cfg.Postgres.ConnString(); err != nil || got != c.want {
+			t.Errorf("%s under %s: %s, %v", c.document, c.env, got, err)
+		}
+	}
+	cfg := Default()
+	for _, pair := range exclusive {
+		for i, path := range pair {
+			r := &report{origins: map[string]origin{}}
+			decodeEnv([]string{EnvName(pair[1-i]) + "=one"}, cfg, r)
+			r.origins[pair[1-i]] = origin{line: 1}
+			decodeEnv([]string{EnvName(path) + "=other"}, cfg, r)
+			if changed := changedKeys(cfg); !slices.Equal(changed, []string{path}) {
+				t.Errorf("%s left %v", path, changed)
+			}
+			*cfg = *Default()
+		}
+	}
+}
+
+// libpq goes to this address whatever the host's name says. The relay does not, and would be somewhere else.
+func TestPostgres_RefusesHostAddresses(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, env := range [][]string{
+		{"PGHOSTADDR=10.0.0.1"}, {"PGHOSTADDR=10.0.0.1", "PGHOST=db"}, {"PGHOSTADDR=10.0.0.1", "RELAY_POSTGRES_URL=dbname=app"},
+		{"RELAY_POSTGRES_URL=host=localhost hostaddr=10.0.0.1"}, {"RELAY_POSTGRES_URL=postgres://localhost/app?hostaddr=10.0.0.1"},
+	} {
+		if _, err := Load("", env); err == nil || !strings.Contains(err.Error(), "write the address as the host") {
+			t.Errorf("%v: %v", env, err)
+		}
+	}
+	if _, err := Load("", []string{"PGHOSTADDR=10.0.0.1"}, PostgresOptional); err != nil {
+		t.Errorf("where no database is needed: %v", err)
+	}
+	if _, err := Load("", []string{"PGHOSTADDR=", place}); err != nil {
+		t.Errorf("set to nothing: %v", err)
 	}
 }
 

@@ -110,12 +110,13 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 		},
 		{
 			name:     "elements of lists have lines of their own",
-			document: "[kafka]\nbrokers = [\n  \"a:9092\",\n  # a comment\n  \"kafka://b:9092\",\n  7,\n  \"c\",\n]\n",
+			document: "[kafka]\nbrokers = [\n  \"a:9092\",\n  # a comment\n  \"kafka://b:9092\",\n  7,\n  \"::1\",\n  \"a b\",\n]\n",
 			env:      []string{place},
 			want: []string{
 				`relay.toml:5: kafka.brokers[1]: is a URL; host:port is wanted; write "host:9092"`,
 				`relay.toml:6: kafka.brokers[2]: is a number; a string is wanted`,
 				`relay.toml:7: kafka.brokers[3]: is not host:port; write "host:9092"`,
+				`relay.toml:8: kafka.brokers[4]: the host contains @, / or a space; write "host:9092"`,
 			},
 		},
 		{
@@ -172,11 +173,11 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 			want:     []string{`relay.toml:3: postgres.url_file: excludes postgres.url; keep one of them`},
 		},
 		{
-			name:     "a file in the file and a URL in the environment",
-			document: "[postgres]\nurl_file = \"/nowhere\"\n",
-			env:      []string{place},
+			name:     "a file and a URL in the environment",
+			document: "",
+			env:      []string{place, "RELAY_POSTGRES_URL_FILE=/nowhere"},
 			want: []string{
-				`relay.toml:2: postgres.url_file: excludes postgres.url; keep one: unset RELAY_POSTGRES_URL, or empty the other with RELAY_POSTGRES_URL_FILE=`,
+				`environment RELAY_POSTGRES_URL_FILE: postgres.url_file: excludes postgres.url; keep one: unset RELAY_POSTGRES_URL, or empty the other with RELAY_POSTGRES_URL_FILE=`,
 			},
 		},
 		{

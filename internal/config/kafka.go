@@ -58,6 +58,22 @@ func (k Kafka) Publisher() (publisher.Config, error) {
 	}, nil
 }
 
+// usualPort is Kafka's, for brokers that are named without one.
+const usualPort = "9092"
+
+// withPorts adds the usual port to brokers that have none: "kafka-1", "[::1]". An address of IPv6 without brackets stays
+// as it is, for its end may be meant as the port.
+func withPorts(brokers []string) []string {
+	all := slices.Clone(brokers)
+	for i, broker := range all {
+		bracketed := strings.HasPrefix(broker, "[") && strings.HasSuffix(broker, "]")
+		if broker != "" && (bracketed || !strings.Contains(broker, ":")) {
+			all[i] = broker + ":" + usualPort
+		}
+	}
+	return all
+}
+
 func plainOrFile(plain Secret, file string) (string, error) {
 	if file == "" {
 		return plain.Reveal(), nil

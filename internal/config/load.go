@@ -54,6 +54,7 @@ func Load(path string, env []string, opts ...Option) (*Config, error) {
 		readable = decodeFile(document, cfg, r)
 	}
 	decodeEnv(env, cfg, r)
+	cfg.Kafka.Brokers = withPorts(cfg.Kafka.Brokers)
 	// Of a file that cannot be read every key would look unset, and faults would be reported that are none.
 	if readable {
 		validate(cfg, env, o, r)

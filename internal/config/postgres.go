@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -39,6 +40,11 @@ func readSecret(path string) (string, error) {
 
 func validatePostgres(p Postgres, env []string, o options, r *report) {
 	key := "postgres.url"
+	if !o.postgresOptional && hasAddressVariable(env) {
+		r.faults = append(r.faults, Fault{Env: hostAddress,
+			Reason: "is not known to the relay, which would look elsewhere than psql; unset it, and write the address as the host, into postgres.url or PGHOST"})
+		return
+	}
 	switch {
 	case p.URL != "" && p.URLFile != "":
 		r.fault("postgres.url_file", `excludes postgres.url; %s`, r.emptyOne("postgres.url", "postgres.url_file"))
@@ -62,6 +68,9 @@ func validatePostgres(p Postgres, env []string, o options, r *report) {
 		r.fault(key, "%s", ConnStringReason(err))
 		return
 	}
+	if parsed.RuntimeParams["hostaddr"] != "" {
+		r.fault(key, "contains hostaddr, which the relay does not know; write the address as the host")
+	}
 	if host := unprotected(parsed); host != "" {
 		r.warn(key, "the connection to %s may go unencrypted or to a server that was not verified; add sslmode=verify-full", host)
 	}
@@ -84,12 +93,23 @@ func otherOf(a, b, key string) string {
 	return a
 }
 
+// hostAddress is libpq's variable for where a host is, whatever names say. pgx has nothing of the kind: it would go to
+// PGHOST's address instead, or to this machine.
+const hostAddress = "PGHOSTADDR"
+
+func hasAddressVariable(env []string) bool {
+	return slices.ContainsFunc(env, func(pair string) bool {
+		name, value, _ := strings.Cut(pair, "=")
+		return name == hostAddress && value != ""
+	})
+}
+
 // hasPostgresVariables says whether libpq's own variables name a place.
 func hasPostgresVariables(env []string) bool {
 	for _, pair := range env {
 		name, value, _ := strings.Cut(pair, "=")
 		switch name {
-		case "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE":
+		case "PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE":
 			if value != "" {
 				return true
 			}
