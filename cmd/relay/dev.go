@@ -44,7 +44,8 @@ Starts a private PostgreSQL (from the binaries on this machine), a Kafka-protoco
 the migrations, runs the relay, and inserts a sample event a second. Then it prints one line an event as a consumer
 sees it. Ctrl-C ends all of it and leaves nothing behind.
 
-The broker is a stand-in for development: it speaks Kafka's protocol and keeps records in memory only.`,
+The broker is a stand-in for development: it speaks Kafka's protocol and keeps records in memory only. No configuration
+file and none of its variables is read.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.events < 0 || (o.events > 0 && o.noSamples) {
@@ -76,6 +77,13 @@ func (g *globals) dev(ctx context.Context, o devOptions) error {
 	cfg.Log.Format = g.logFormat
 	if cfg.Log.Format == "" {
 		cfg.Log.Format = "console"
+	}
+	if g.configFile != "" {
+		log, err := g.logger(cfg)
+		if err != nil {
+			return err
+		}
+		log.Warn("relay dev reads no configuration: relay run with --config does", "file", g.configFile)
 	}
 	url, release, err := devDatabase(ctx, o)
 	if err != nil {
