@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outboxrelay/relay/internal/adopt"
 )
@@ -15,10 +13,6 @@ import (
 // checkAdopted looks whether the tables that feed the outbox still do. Without any it says nothing.
 func (c *checkup) checkAdopted(ctx context.Context, conn *pgx.Conn, schema string) {
 	tables, faults, err := adopt.Adopted(ctx, conn, schema)
-	if server, ok := errors.AsType[*pgconn.PgError](err); ok && server.Code == "42501" {
-		c.warn("adopted", "the role may not read which tables are adopted", "as the schema's owner: relay migrate up --grant-relay with this role")
-		return
-	}
 	switch {
 	case err != nil:
 		c.fail("adopted", err.Error(), "")
