@@ -95,10 +95,12 @@ const dataSource: Shape = {
 const drizzle: Shape = {
   client: 'drizzle',
   matches: (handle) => isFunction(handle.execute) && isFunction(handle.select) && isFunction(handle.transaction),
-  refuses: (handle) =>
-    isFunction(handle.rollback)
-      ? undefined
-      : 'this Drizzle database is not a transaction: pass the tx of db.transaction(async (tx) => …)',
+  refuses: (handle) => {
+    if (!isFunction(handle.rollback)) return 'this Drizzle database is not a transaction: pass the tx of db.transaction(async (tx) => …)';
+    // A tx does not know that it has ended. The client under it does, if it is one of node-postgres.
+    const status = handle.session?.client?.getTransactionStatus?.();
+    return status === undefined || status === 'T' || status === 'E' ? undefined : 'this transaction of Drizzle has ended: pass one that is open';
+  },
   query: async (handle, sql, parameters) => {
     // execute takes anything with getSQL, and asks the answer only for its text and its parameters.
     const result = await handle.execute({ getSQL: () => ({ toQuery: () => ({ sql, params: [...parameters] }) }) });

@@ -82,6 +82,22 @@ for (const [name, open] of Object.entries(clients)) {
       assert.deepEqual(await committed([one]), { business: [], events: [] });
     });
 
+    test('a transaction that ends while a schema takes its time gets no event, nor does anyone else', async () => {
+      const [one] = names('ended');
+      let emitting;
+      let answer;
+      const validate = () => new Promise((done) => { answer = () => done({ value: {} }); });
+      const Slow = defineEvent({ topic: 'named', key: () => one, schema: { '~standard': { version: 1, vendor: 'test', validate } } });
+      await client.transaction(async (tx) => {
+        emitting = outbox.emit(tx, Slow, {});
+        emitting.catch(() => undefined); // awaited below
+      });
+      answer();
+      // Some clients refuse by themselves.
+      await assert.rejects(emitting, (error) => error instanceof OutboxTransactionRequiredError || /Transaction (is )?already (closed|committed)/.test(error.message));
+      assert.deepEqual(await committed([one]), { business: [], events: [] });
+    });
+
     test('the payload arrives byte for byte', async () => {
       const payload = { name: randomUUID(), text: 'q? $1 :a ::b \' " \\ \u0000 \ud800 é 漢 😀\n', big: 2n ** 63n, n: [1, 1.5e300, null, true] };
       await client.transaction((tx) => outbox.emit(tx, Named, payload, { headers: { 'x?$1': '\' " \\ é ?' } }));
