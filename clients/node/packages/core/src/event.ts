@@ -1,5 +1,5 @@
 import { OutboxSchemaError } from './errors';
-import type { SchemaInput, SchemaOutput, StandardSchema } from './standard-schema';
+import type { SchemaInput, SchemaOutput, SchemaResult, StandardSchema } from './standard-schema';
 
 /** In place of a payload: a record with a null value, which a compacted topic takes as "this key is gone". */
 export const tombstone: unique symbol = Symbol('outboxrelay.tombstone');
@@ -54,24 +54,33 @@ export function defineEvent(options?: DefinedOptions): unknown {
 
 type DefinedOptions = EventOptions<any> & { readonly schema?: StandardSchema<any, any> };
 
-function define(options: DefinedOptions): EventDefinition<any, any> {
-  const { topic, type, key, schema } = options;
-  const checked = async (payload: unknown): Promise<unknown> => {
-    if (schema === undefined) return payload;
-    const result = await schema['~standard'].validate(payload);
+/** The payload as the event's schema has it. A promise if the schema takes its time or refuses. */
+export function checked({ topic, type, schema }: DefinedOptions, payload: unknown): unknown {
+  if (schema === undefined) return payload;
+  const valueOf = (result: SchemaResult<unknown>): unknown => {
     if (result.issues) throw new OutboxSchemaError(type ?? topic, result.issues);
     return result.value;
   };
+  try {
+    const result = schema['~standard'].validate(payload);
+    return 'then' in result ? Promise.resolve(result).then(valueOf) : valueOf(result);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+function define(options: DefinedOptions): EventDefinition<any, any> {
+  const { topic, type, key, schema } = options;
   return Object.freeze({
     topic,
     type,
     key,
     schema,
-    validate: async (payload: unknown) => void (await checked(payload)),
+    validate: async (payload: unknown) => void (await checked(options, payload)),
     parse: async (value: string | Uint8Array | null | undefined) => {
       if (value === null || value === undefined) return null;
       const text = typeof value === 'string' ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8');
-      return checked(JSON.parse(text));
+      return checked(options, JSON.parse(text));
     },
   });
 }

@@ -33,7 +33,7 @@ export async function withInbox<T>(
   const { consumer, id } = message;
   if (typeof consumer !== 'string' || consumer === '') throw new TypeError('withInbox: consumer is missing: name who acts');
   if (typeof id !== 'string' || id === '') {
-    throw new TypeError('withInbox: the message has no id: take it from the record\'s header "id", or make one of topic, partition and offset');
+    throw new TypeError('withInbox: the message has no id: take it from the record\'s header "id", or what relay calls it, or make one of topic, partition and offset');
   }
   const inserted = await transaction.query(
     `insert into ${inboxOf(options)} (consumer, message_id) values ($1, $2) on conflict do nothing returning 1 as new`,

@@ -1,6 +1,6 @@
 import { OutboxInvalidEventError, OutboxWriteError, type EventFault } from './errors';
 import type { EventDefinition, Tombstone } from './event';
-import { tombstone } from './event';
+import { checked, tombstone } from './event';
 import { encodePayload, type EncodedPayload } from './payload';
 import { quoteIdentifier } from './sql';
 import { transactionOf, type Transaction } from './transaction';
@@ -70,13 +70,18 @@ export function createOutbox(options: OutboxOptions = {}): Outbox {
 
   return {
     async emit(tx, event, payload, emitOptions = {}) {
-      transactionOf(tx, options);
+      const transaction = transactionOf(tx, options);
       const payloads: readonly unknown[] = Array.isArray(payload) ? payload : [payload];
       if (emitOptions.id !== undefined && payloads.length !== 1) {
         throw new OutboxInvalidEventError([{ index: 0, field: 'id', problem: `is given for ${payloads.length} events: it can be that of one` }]);
       }
-      const events = await Promise.all(payloads.map((one) => described(event, one, emitOptions)));
-      return write(transactionOf(tx, options), events); // again: it may have ended while a schema was at work
+      // Nothing is awaited that need not be: the statement then comes before a commit that nobody made wait for it.
+      const checks = payloads.map((one) => (one === tombstone ? one : checked(event, one))).filter((check) => check instanceof Promise);
+      if (checks.length > 0) {
+        await Promise.all(checks);
+        transactionOf(tx, options); // it may have ended meanwhile
+      }
+      return write(transaction, payloads.map((one) => described(event, one, emitOptions)));
     },
     async insert(tx, ...events) {
       return write(transactionOf(tx, options), events);
@@ -84,10 +89,9 @@ export function createOutbox(options: OutboxOptions = {}): Outbox {
   };
 }
 
-async function described(event: EventDefinition<any, any>, payload: unknown, options: EmitOptions): Promise<OutboxEvent> {
+function described(event: EventDefinition<any, any>, payload: unknown, options: EmitOptions): OutboxEvent {
   let { key } = options;
   if (payload !== tombstone) {
-    await event.validate(payload);
     if (key === undefined) key = event.key?.(payload);
   } else if (key === undefined) {
     const problem = 'is missing: a tombstone has no payload to take it from, so name it in the options';

@@ -1,3 +1,5 @@
+import { headerNames, type HeaderNames } from './headers';
+
 type Bytes = string | Uint8Array;
 
 /** A record as kafkajs and its relatives hand it over. */
@@ -7,15 +9,13 @@ export interface RecordLike {
   readonly headers?: { readonly [name: string]: Bytes | readonly Bytes[] | undefined } | undefined;
 }
 
-/** What relay calls its own headers: `[headers]` in its configuration. Left out: `id`, `type` and `created_at`. */
-export interface HeaderNames {
-  readonly id?: string;
-  readonly type?: string;
-  readonly createdAt?: string;
+export interface ReadOptions {
+  /** The names of relay's headers, if its configuration has others than the default. */
+  readonly headers?: HeaderNames;
 }
 
 export interface ConsumedRecord {
-  /** The event's UUID; undefined if the record is not the relay's, or relay calls the header something else. */
+  /** The event's UUID; undefined if the record is not the relay's, or its header has another name. */
   readonly id: string | undefined;
   readonly type: string | undefined;
   /** When the event was inserted. */
@@ -23,22 +23,24 @@ export interface ConsumedRecord {
   readonly key: string | null;
   /** null is a tombstone. */
   readonly value: Bytes | null;
-  /** All headers as text. Of a header given more than once the last counts. */
+  /** All headers as text. Of a header given more than once the last counts; of relay's own the first, which is relay's. */
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** A consumed record with its key and headers as text. `names` are needed where relay's configuration has `[headers]`. */
-export function readRecord(record: RecordLike, names: HeaderNames = {}): ConsumedRecord {
+/** A consumed record with its key and headers as text. */
+export function readRecord(record: RecordLike, options: ReadOptions = {}): ConsumedRecord {
+  const names = headerNames(options.headers);
+  const standard = new Set(Object.values(names));
   const headers: Record<string, string> = Object.create(null);
   for (const [name, value] of Object.entries(record.headers ?? {})) {
-    const last = Array.isArray(value) ? value.at(-1) : value;
-    if (last !== undefined && last !== null) headers[name] = text(last as Bytes);
+    const one = Array.isArray(value) ? value.at(standard.has(name) ? 0 : -1) : value;
+    if (one !== undefined && one !== null) headers[name] = text(one as Bytes);
   }
-  const inserted = headers[names.createdAt ?? 'created_at'];
-  const createdAt = inserted === undefined ? undefined : new Date(inserted);
+  const time = headers[names.createdAt];
+  const createdAt = time === undefined ? undefined : new Date(time);
   return {
-    id: headers[names.id ?? 'id'],
-    type: headers[names.type ?? 'type'],
+    id: headers[names.id],
+    type: headers[names.type],
     createdAt: createdAt && !Number.isNaN(createdAt.getTime()) ? createdAt : undefined,
     key: record.key === null || record.key === undefined ? null : text(record.key),
     value: record.value ?? null,

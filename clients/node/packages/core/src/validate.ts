@@ -56,8 +56,8 @@ function checkId(id: string, ids: Map<string, number>, index: number, add: Add):
   else ids.set(id.toLowerCase(), index);
 }
 
-/** Why Kafka refuses a topic's name, by its own rule (org.apache.kafka.common.internals.Topic); undefined if it takes it. */
-export function topicProblem(topic: unknown): string | undefined {
+/** Why Kafka would refuse a topic of this name (org.apache.kafka.common.internals.Topic); undefined if it takes it. */
+export function topicProblem(topic: string): string | undefined {
   if (typeof topic !== 'string' || topic === '') return 'is missing';
   if (topic === '.' || topic === '..') return `is "${topic}", which Kafka refuses`;
   if (topic.length > 249) return `has ${topic.length} characters and Kafka takes 249`;

@@ -148,6 +148,14 @@ describe('schemas', () => {
     });
   }
 
+  test('a schema that throws refuses, also beside one that takes its time', async () => {
+    const validate = (n) => { if (n === 1) throw new TypeError('no schema of ours'); return Promise.resolve({ issues: [{ message: 'no' }] }); };
+    const Odd = defineEvent({ topic: 'odd', schema: { '~standard': { version: 1, vendor: 'test', validate } } });
+    await refuses((tx) => outbox.emit(tx, Odd, 1), TypeError, /no schema of ours/);
+    await refuses((tx) => outbox.emit(tx, Odd, 2), core.OutboxSchemaError, /does not match/);
+    await refuses((tx) => outbox.emit(tx, Odd, [2, 1]), Error, /./); // and no rejection is left over, which would end this process
+  });
+
   test('the values are not in the error, however it is printed', async () => {
     const v = require('valibot');
     const Order = defineEvent({ topic: 'orders', schema: v.object({ card: v.string() }) });
@@ -197,28 +205,22 @@ test('a record is read', () => {
   });
 });
 
-test('a record is read by the names that relay is configured with', () => {
-  const headers = { eventId: 'x', eventType: 'T', at: '2026-01-02T03:04:05.000001Z' };
-  const { id, type, createdAt } = readRecord({ key: null, value: null, headers }, { id: 'eventId', type: 'eventType', createdAt: 'at' });
-  assert.deepEqual({ id, type, createdAt }, { id: 'x', type: 'T', createdAt: new Date('2026-01-02T03:04:05.000Z') });
-  assert.deepEqual(readRecord({ headers }).id, undefined);
+test('a record is read by the names that relay gives its headers', () => {
+  const named = { 'event-id': Buffer.from('x'), eventType: [Buffer.from('T'), Buffer.from('of the application')], at: '2026-01-02T03:04:05.000001Z', type: 'of the application' };
+  const { id, type, createdAt, headers } = readRecord({ headers: named }, { headers: { id: 'event-id', type: 'eventType', createdAt: 'at' } });
+  assert.deepEqual([id, type, createdAt], ['x', 'T', new Date('2026-01-02T03:04:05.000Z')]);
+  assert.equal(headers['type'], 'of the application');
+  const other = readRecord({ headers: named });
+  assert.deepEqual([other.id, other.type], [undefined, 'of the application']);
+  assert.equal(readRecord({ headers: { ...named, id: 'y' } }, { headers: { type: 'eventType' } }).id, 'y');
+  for (const [headers, problem] of [[{ id: '' }, /headers\.id is no name/], [{ type: 7 }, /headers\.type is no name/], [{ type: 'id' }, /headers\.type: "id" is the name of headers\.id as well/]]) {
+    assert.throws(() => readRecord({}, { headers }), { name: 'TypeError', message: problem });
+  }
 });
 
-test('a transaction that ends while a schema is at work is none', async () => {
-  const client = await newClient();
-  const schema = { '~standard': { version: 1, vendor: 'test', validate: async (value) => {
-    await client.query('commit');
-    return { value };
-  } } };
-  const Slow = defineEvent({ topic: 'slow', type: 'Slow', schema });
-  const id = newId();
-  try {
-    await client.query('begin');
-    await assert.rejects(outbox.emit(client, Slow, {}, { id }), core.OutboxTransactionRequiredError);
-    assert.equal((await stored([id])).length, 0);
-  } finally {
-    await client.end();
-  }
+test('what Kafka takes as a topic', () => {
+  for (const topic of ['a', 'A.b_c-9', 'x'.repeat(249), '...']) assert.equal(core.topicProblem(topic), undefined);
+  for (const topic of ['', '.', '..', 'x'.repeat(250), 'a b', 'a/b', 'ü', 'a\n', undefined]) assert.match(core.topicProblem(topic), /missing|refuse|249/);
 });
 
 test('the inbox needs a consumer and an id', () => transaction(pool, async (client) => {

@@ -98,6 +98,23 @@ for (const [name, open] of Object.entries(clients)) {
       assert.deepEqual(await committed([one]), { business: [], events: [] });
     });
 
+    test('an event that nobody waits for is gone with the transaction too', async () => {
+      const schema = { '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) } };
+      for (const options of [{}, { schema }]) {
+        const [one] = names('not awaited');
+        const Forgotten = defineEvent()({ topic: 'named', key: () => one, ...options });
+        let emitting;
+        await assert.rejects(client.transaction(async (tx) => {
+          await client.write(tx, one);
+          emitting = outbox.emit(tx, Forgotten, {});
+          emitting.catch(() => undefined);
+          throw boom;
+        }), boom);
+        await emitting.catch(() => undefined); // some clients refuse it by then
+        assert.deepEqual(await committed([one]), { business: [], events: [] });
+      }
+    });
+
     test('the payload arrives byte for byte', async () => {
       const payload = { name: randomUUID(), text: 'q? $1 :a ::b \' " \\ \u0000 \ud800 é 漢 😀\n', big: 2n ** 63n, n: [1, 1.5e300, null, true] };
       await client.transaction((tx) => outbox.emit(tx, Named, payload, { headers: { 'x?$1': '\' " \\ é ?' } }));

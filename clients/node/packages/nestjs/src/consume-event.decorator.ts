@@ -16,15 +16,27 @@ export function ConsumeEvent(event: EventDefinition<any, any>, options: ConsumeE
   }
   const attempts = options.retry?.attempts ?? 1;
   if (!Number.isInteger(attempts) || attempts < 1) throw new TypeError('@ConsumeEvent: retry.attempts has to be 1 or more');
-  const letters = deadLetterTopic({ ...options, event });
-  const problem = letters === undefined ? undefined : topicProblem(letters);
-  if (problem !== undefined) throw new TypeError(`@ConsumeEvent of ${options.consumer}: the dead-letter topic ${problem}`);
+  if (![undefined, 'wait', 'place'].includes(options.withoutId)) throw new TypeError("@ConsumeEvent: withoutId has to be 'wait' or 'place'");
+  const metadata: ConsumeEventMetadata = { ...options, event };
   const { EventPattern } = require('@nestjs/microservices') as typeof import('@nestjs/microservices');
-  return applyDecorators(
+  const decorate = applyDecorators(
     EventPattern(event.topic) as MethodDecorator,
-    SetMetadata(CONSUME_EVENT, { ...options, event } satisfies ConsumeEventMetadata),
+    SetMetadata(CONSUME_EVENT, metadata),
     UseInterceptors(ConsumeEventInterceptor),
   );
+  return (target, method, descriptor) => {
+    checkDeadLetter(metadata, `${target.constructor.name}.${String(method)}`);
+    decorate(target, method, descriptor);
+  };
+}
+
+/** Here and not at the first failure: a dead letter that nobody takes would hold up the partition then. */
+function checkDeadLetter(metadata: ConsumeEventMetadata, place: string): void {
+  const topic = deadLetterTopic(metadata);
+  const problem = topic === undefined ? undefined : topicProblem(topic);
+  if (problem === undefined) return;
+  const cure = metadata.deadLetter === true ? '; true makes it of topic and consumer, so name one that Kafka takes' : '';
+  throw new TypeError(`@ConsumeEvent on ${place}: deadLetter: the topic ${problem}${cure}`);
 }
 
 /** The handle of the transaction in which the handler runs. */

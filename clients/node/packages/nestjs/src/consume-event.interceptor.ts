@@ -4,7 +4,7 @@ import { OutboxSchemaError, type EventDefinition } from '@outboxrelay/core';
 import { from, lastValueFrom, type Observable } from 'rxjs';
 import { CONSUME_EVENT, type ConsumeEventMetadata } from './consume-event.options';
 import { EventConsumer } from './event-consumer';
-import type { ReceivedRecord } from './message';
+import { recordOf, type ReceivedRecord } from './message';
 import { RejectEventError } from './reject';
 
 /** Stands before a @ConsumeEvent handler and its pipes. */
@@ -20,8 +20,11 @@ export class ConsumeEventInterceptor implements NestInterceptor {
   private async consume(context: ExecutionContext, next: CallHandler): Promise<undefined> {
     const handler: ConsumeEventMetadata = Reflect.getMetadata(CONSUME_EVENT, context.getHandler());
     const kafka = context.switchToRpc().getContext<KafkaContext>();
-    const record = this.consumer.reader.read(handler, kafka);
-    if (record === undefined) return undefined;
+    const record = recordOf(kafka, this.consumer.names);
+    if (handler.event.type !== undefined && handler.event.type !== record.type) {
+      if (record.type === undefined) this.consumer.warnOfNoType(handler, record);
+      return undefined;
+    }
     // Nest passes this array to the handler, pipes and all. Its payload is the whole message where the value is null.
     const args = context.getArgs();
     await this.consumer.consume(handler, record, () => kafka.getHeartbeat()(), async () => {

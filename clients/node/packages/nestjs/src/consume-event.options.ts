@@ -19,6 +19,13 @@ export interface ConsumeEventOptions {
    * tried until it works: order is kept, and everything behind the event waits too.
    */
   readonly deadLetter?: boolean | string;
+  /**
+   * What becomes of a record without a header that holds the event's id, so that a second copy of it could not be told.
+   * wait: the partition waits and the log says why, for the header may only have another name (OutboxModule's `headers`).
+   * place: it is known by topic, partition and offset, as fits records that relay has not published; a copy that relay
+   * publishes is then handled twice. Default: wait.
+   */
+  readonly withoutId?: 'wait' | 'place';
 }
 
 /** What the decorator leaves on a handler. */

@@ -2,8 +2,8 @@ import { tombstone, type HeaderNames, type OutboxEvent } from '@outboxrelay/core
 import type { ConsumeEventMetadata } from './consume-event.options';
 import type { ReceivedRecord } from './message';
 
-// The relay writes these, or others in their stead; a dead letter has its own.
-const standard = ['id', 'type', 'created_at'];
+// The relay of the dead letters writes these, and emit refuses them.
+const reserved = ['id', 'type', 'created_at'];
 const longestReason = 1000;
 
 /** Where the handler's dead letters go; undefined if it has none. */
@@ -13,16 +13,23 @@ export function deadLetterTopic({ deadLetter, event, consumer }: ConsumeEventMet
 }
 
 /** The record as it was, key, headers and bytes, with what is known about its fate in more headers. */
-export function deadLetter(topic: string, record: ReceivedRecord, names: Required<HeaderNames>, consumer: string, attempts: number, error: unknown): OutboxEvent {
-  const own = new Set([...standard, ...Object.values(names)]);
+export function deadLetter(
+  topic: string,
+  record: ReceivedRecord,
+  names: Required<HeaderNames>,
+  consumer: string,
+  attempts: number,
+  error: unknown,
+): OutboxEvent {
+  const standard = new Set([...reserved, ...Object.values(names)]); // a dead letter has its own
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(record.headers)) {
-    if (!own.has(name) && storable(name) && storable(value)) headers[name] = value;
+    if (name !== '' && !standard.has(name) && storable(name) && storable(value)) headers[name] = value;
   }
   return {
     topic,
     key: record.key !== null && storable(record.key) ? record.key : null,
-    type: record.type ?? null,
+    type: record.type !== undefined && storable(record.type) ? record.type : null,
     payload: payloadOf(record),
     headers: {
       ...headers,

@@ -1,5 +1,5 @@
 import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
-import { createOutbox, transactionOf, withInbox, type HeaderNames, type Outbox } from '@outboxrelay/core';
+import { createOutbox, headerNames, transactionOf, withInbox, type HeaderNames, type Outbox } from '@outboxrelay/core';
 import { ambientTransaction, runnerOf } from './ambient';
 import type { ConsumeEventMetadata } from './consume-event.options';
 import { consuming } from './consuming';
@@ -7,13 +7,12 @@ import { isUnavailable } from './database-error';
 import { deadLetter, deadLetterTopic } from './dead-letter';
 import type { ReceivedRecord } from './message';
 import { OUTBOX_OPTIONS, type OutboxModuleOptions, type TransactionRunner } from './options';
-import { headerNames, RecordReader } from './reader';
 import { isPermanent } from './reject';
 import { inTraceOf } from './trace';
 
 // kafkajs sends one only when its own heartbeatInterval has passed, so asking often costs nothing.
 const heartbeatEvery = 250;
-const defaults = { attempts: 5, minDelay: 200, maxDelay: 30_000 };
+const longestTimer = 2 ** 31 - 1; // of setTimeout, which takes a longer one for none
 
 /** How an attempt ended: done, or with an error that counts as the event's fault or not. */
 type Ended = { readonly done: true } | { readonly done: false; readonly error: unknown; readonly counts: boolean };
@@ -24,18 +23,17 @@ type Ended = { readonly done: true } | { readonly done: false; readonly error: u
  */
 @Injectable()
 export class EventConsumer implements OnModuleDestroy {
+  readonly names: Required<HeaderNames>;
   private readonly logger = new Logger('ConsumeEvent');
   private readonly stopping = new AbortController();
   private readonly outbox: Outbox;
-  private readonly names: Required<HeaderNames>;
-  readonly reader: RecordReader;
+  private readonly typeless = new Set<string>(); // topics with records that have no type, of which was warned
   private failing = 0;
 
   constructor(@Inject(OUTBOX_OPTIONS) private readonly options: OutboxModuleOptions) {
+    this.names = headerNames(options.headers);
     // What was small enough for a topic may be too large with the reason added. The relay then parks it, in sight.
     this.outbox = createOutbox({ ...options, maxBytes: Number.POSITIVE_INFINITY });
-    this.names = headerNames(options.headers);
-    this.reader = new RecordReader(this.names);
   }
 
   /** How many records are being tried again now. */
@@ -45,6 +43,20 @@ export class EventConsumer implements OnModuleDestroy {
 
   onModuleDestroy(): void {
     this.stopping.abort();
+  }
+
+  /**
+   * Once a topic. The record may be a stranger's, which is none of the handler's business, or its type may be in a header
+   * of another name, and then each event would be passed over in silence.
+   */
+  warnOfNoType({ consumer, event }: ConsumeEventMetadata, { topic, partition, offset, headers }: ReceivedRecord): void {
+    if (this.typeless.has(topic)) return;
+    this.typeless.add(topic);
+    this.logger.warn(
+      `${consumer} passes over a record without a header ${JSON.stringify(this.names.type)} (${topic}[${partition}] at offset ${offset}, ` +
+        `with ${namesOf(headers)}), and all others like it in ${topic}: it handles ${event.type}. If relay publishes them, and [headers] of its ` +
+        "configuration renames type, give OutboxModule that name: headers: { type: '…' }, and let the group read them again",
+    );
   }
 
   async consume(handler: ConsumeEventMetadata, record: ReceivedRecord, heartbeat: () => Promise<void>, run: () => Promise<void>): Promise<void> {
@@ -58,7 +70,8 @@ export class EventConsumer implements OnModuleDestroy {
   }
 
   private async settle(handler: ConsumeEventMetadata, record: ReceivedRecord, run: () => Promise<void>): Promise<void> {
-    const { attempts, minDelay, maxDelay } = { ...defaults, ...handler.retry };
+    if (!record.identified && handler.withoutId !== 'place') return this.waitForId(handler, record);
+    const { attempts = 5 } = handler.retry ?? {};
     const topic = deadLetterTopic(handler);
     let counted = 0;
     for (let failures = 0; ; ) {
@@ -68,13 +81,28 @@ export class EventConsumer implements OnModuleDestroy {
       if (ended.counts) counted += 1;
       const hopeless = ended.counts && (counted >= attempts || isPermanent(ended.error));
       if (hopeless && topic !== undefined && (await this.bury(topic, handler, record, counted, ended.error))) return;
-      await this.pause(Math.min(maxDelay, minDelay * 2 ** Math.min(failures - 1, 30)), handler, record, ended);
+      const delay = delayAfter(failures, handler);
+      const blame = ended.counts ? 'failed' : 'could not reach the database';
+      this.logger.warn(`${handler.consumer} ${blame} on event ${record.id} of ${record.topic}[${record.partition}], next try in ${delay} ms: ${stackOf(ended.error)}`);
+      await this.pause(delay, record);
+    }
+  }
+
+  /** Until the shutdown. Nothing is lost, and no copy is taken for a new event. */
+  private async waitForId(handler: ConsumeEventMetadata, record: ReceivedRecord): Promise<never> {
+    for (let times = 1; ; times += 1) {
+      this.logger.error(
+        `${handler.consumer} does not handle event ${record.id}, and ${record.topic}[${record.partition}] waits: it has no header ${JSON.stringify(this.names.id)} ` +
+          `(but ${namesOf(record.headers)}), so a copy of it could not be told. If relay publishes it, and [headers] of its configuration renames id, ` +
+          "give OutboxModule that name: headers: { id: '…' }. If it is not relay's, or copies may be handled twice, give @ConsumeEvent withoutId: 'place'",
+      );
+      await this.pause(delayAfter(times, handler), record);
     }
   }
 
   private async attempt(handler: ConsumeEventMetadata, record: ReceivedRecord, attempt: number, run: () => Promise<void>): Promise<Ended> {
     let fault: unknown; // of the connection, found out after the handler failed
-    const { value, raw, ...place } = record;
+    const { value, raw, identified, ...place } = record;
     try {
       await this.transaction()((tx) =>
         withInbox(
@@ -113,9 +141,7 @@ export class EventConsumer implements OnModuleDestroy {
     return true;
   }
 
-  private async pause(delay: number, handler: ConsumeEventMetadata, record: ReceivedRecord, { error, counts }: Ended & { done: false }): Promise<void> {
-    const blame = counts ? 'failed' : 'could not reach the database';
-    this.logger.warn(`${handler.consumer} ${blame} on event ${record.id} of ${record.topic}[${record.partition}], next try in ${delay} ms: ${stackOf(error)}`);
+  private async pause(delay: number, record: ReceivedRecord): Promise<void> {
     this.failing += 1;
     try {
       await sleep(delay, this.stopping.signal);
@@ -135,6 +161,14 @@ export class EventConsumer implements OnModuleDestroy {
     );
   }
 }
+
+function delayAfter(failures: number, { retry }: ConsumeEventMetadata): number {
+  const { minDelay = 200, maxDelay = 30_000 } = retry ?? {};
+  return Math.min(longestTimer, maxDelay, minDelay * 2 ** Math.min(failures - 1, 30));
+}
+
+/** Names only: values may be secret. */
+const namesOf = (headers: Readonly<Record<string, string>>): string => Object.keys(headers).map((name) => JSON.stringify(name)).join(', ') || 'none';
 
 /** What a statement in the failed transaction fails with, which tells an aborted transaction from a lost connection. */
 async function faultOf(tx: unknown): Promise<unknown> {

@@ -4,7 +4,7 @@ import { rawValueOf } from './deserializer';
 
 /** What a consumed event carries beside its payload. */
 export interface EventMeta {
-  /** The event's UUID; of a record without a header `id` its topic, partition and offset. */
+  /** The event's UUID; of a record without that header its topic, partition and offset. */
   readonly id: string;
   readonly type: string | undefined;
   readonly key: string | null;
@@ -20,6 +20,8 @@ export interface EventMeta {
 
 /** A record as the transport handed it over. */
 export interface ReceivedRecord extends Omit<EventMeta, 'attempt'> {
+  /** Whether it has a header with the event's id. Without one a second copy is another record. */
+  readonly identified: boolean;
   /** As Nest decoded it; null is a tombstone. */
   readonly value: unknown;
   /** The bytes as they came, where kafkaConsumer's deserializer kept them. */
@@ -38,8 +40,10 @@ export function recordOf(context: KafkaContext, names: Required<HeaderNames>): R
     if (value !== null && value !== undefined) headers[name] = text(value);
   }
   const createdAt = new Date(headers[names.createdAt] ?? Number.NaN);
+  const id = headers[names.id];
   return {
-    id: headers[names.id] || `${topic}/${partition}/${message.offset}`,
+    id: id || `${topic}/${partition}/${message.offset}`,
+    identified: Boolean(id),
     type: headers[names.type],
     key: message.key === null || message.key === undefined ? null : text(message.key),
     topic,

@@ -15,8 +15,8 @@ export interface OutboxModuleOptions extends OutboxOptions {
   readonly transaction?: TransactionRunner;
 
   /**
-   * What relay calls its headers, where its configuration has `[headers]`: `{ type: 'eventType' }` for
-   * `type = "eventType"`. Consumers read them, and a dead letter leaves them to relay.
+   * What the relays that publish the consumed topics call their headers, where `[headers]` of their configuration renames
+   * them: `{ type: 'eventType' }`. Only consumers need it.
    */
   readonly headers?: HeaderNames;
 

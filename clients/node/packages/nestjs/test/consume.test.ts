@@ -8,7 +8,7 @@ import { TransactionalAdapterTypeOrm } from '@nestjs-cls/transactional-adapter-t
 import { IsString } from 'class-validator';
 import { ClsModule } from 'nestjs-cls';
 import { DataSource, type EntityManager } from 'typeorm';
-import { ConsumeEvent, defineEvent, Meta, OutboxModule, RejectEventError, tombstone, Tx, type EventMeta, type OutboxModuleOptions, type StandardSchema } from '@outboxrelay/nestjs';
+import { ConsumeEvent, defineEvent, Meta, OutboxModule, RejectEventError, tombstone, Tx, type EventMeta, type StandardSchema } from '@outboxrelay/nestjs';
 import { deliver } from '@outboxrelay/nestjs/testing';
 import { connect, count, leg } from './support';
 
@@ -140,7 +140,7 @@ after(async () => {
   await ds?.destroy();
 });
 
-async function build(options: OutboxModuleOptions = {}): Promise<TestingModule> {
+async function build(): Promise<TestingModule> {
   @Module({ providers: [{ provide: DataSource, useValue: ds }], exports: [DataSource] })
   class DatabaseModule {}
   return Test.createTestingModule({
@@ -150,7 +150,7 @@ async function build(options: OutboxModuleOptions = {}): Promise<TestingModule> 
           new ClsPluginTransactional({ imports: [DatabaseModule], adapter: new TransactionalAdapterTypeOrm({ dataSourceToken: DataSource }) }),
         ],
       }),
-      OutboxModule.forRoot(options),
+      OutboxModule.forRoot(),
     ],
     controllers: [Consumer],
     providers: [Invoices],
@@ -186,49 +186,6 @@ test('two deliveries at the same time are one', async () => {
   const id = newId();
   await Promise.all(Array.from({ length: 5 }, () => deliver(mod, Placed, { id: 'together', total: '1' }, { id })));
   assert.deepEqual([await rows('together'), attempts('placed', id)], [1, [1]]);
-});
-
-test('headers that relay calls something else are read by those names, and a dead letter leaves them to it', async () => {
-  const named = await build({ headers: { id: 'eventId', type: 'eventType', createdAt: 'at' } });
-  const id = newId();
-  try {
-    await deliver(named, Placed, { id: 'renamed', total: '1' }, { id });
-    await deliver(named, Placed, { id: 'renamed', total: '1' }, { id });
-    assert.deepEqual([await rows('renamed'), await inboxRows(id), attempts('placed', id)], [1, 1, [1]]);
-    assert.ok(seen.find((one) => one.meta.id === id)!.meta.createdAt instanceof Date);
-    const dead = newId();
-    await deliver(named, Failing, { id: 'fails', total: '1' }, { id: dead, headers: { tenant: 'acme' } });
-    const [letter] = await letters(dead);
-    assert.deepEqual(Object.keys(letter.headers).filter((name) => !name.startsWith('x-')), ['tenant']);
-    assert.equal(letter.type, 'Failing');
-  } finally {
-    await named.close();
-  }
-  await assert.rejects(build({ headers: { type: '' } }), /headers\.type is no header's name/);
-});
-
-test('a record without the headers that consumers go by is not passed over in silence', async () => {
-  const said: string[] = [];
-  const named = await build({ headers: { id: 'eventId', type: 'eventType' } });
-  Logger.overrideLogger({ log: () => {}, error: () => {}, warn: (message: string) => said.push(message) }); // after build, which sets its own
-  try {
-    for (const _ of [1, 2]) await deliver(mod, Placed, { id: 'bare', total: '1' }, { type: '', headers: { eventType: 'Placed' } });
-    for (const _ of [1, 2]) await deliver(named, Placed, { id: 'bare', total: '1' }, { id: '' });
-  } finally {
-    Logger.overrideLogger(false);
-    await named.close();
-  }
-  assert.equal(await rows('bare'), 2);
-  const [untyped, bare, ...more] = said.filter((line) => line.includes('has no header'));
-  assert.match(untyped!, /has no header type \(it has .*eventType.*\): billing leaves it alone/);
-  assert.match(bare!, /has no header eventId .*so a copy of it is handled again/);
-  assert.equal(more.length, 0);
-});
-
-test('a dead-letter topic that Kafka refuses is refused at the start', () => {
-  assert.throws(() => ConsumeEvent(Placed, { consumer: 'billing service', deadLetter: true }), /dead-letter topic ".*\.billing service\.dlq" is refused/);
-  assert.throws(() => ConsumeEvent(Placed, { consumer: 'billing', deadLetter: 'a/b' }), /of billing: the dead-letter topic "a\/b" is refused/);
-  ConsumeEvent(Placed, { consumer: 'billing service' });
 });
 
 test('another type is left alone', async () => {
@@ -314,6 +271,28 @@ test('a shutdown does not wait for a retry, and the event comes again', async ()
   await other.close();
   await outcome;
   assert.equal(await inboxRows(id), 0);
+});
+
+test('a pause is never skipped: neither without its options, nor where it is longer than a timer can be', async () => {
+  @Controller()
+  class Patient {
+    @ConsumeEvent(Placed, { consumer: 'default', retry: { attempts: undefined, minDelay: undefined, maxDelay: undefined } }) async first() {
+      throw new Error('not today');
+    }
+    @ConsumeEvent(Placed, { consumer: 'patient', retry: { minDelay: 2 ** 40, maxDelay: Infinity } }) async second() {
+      throw new Error('not today');
+    }
+  }
+  const pauses: string[] = [];
+  const warn = (line: unknown) => void pauses.push(/^(\w+) failed .* next try in (.+?) ms/.exec(String(line))!.slice(1).join(' '));
+  const patient = await Test.createTestingModule({ imports: [OutboxModule.forRoot({ transaction: (work) => ds.transaction(work) })], controllers: [Patient] })
+    .setLogger({ log: () => undefined, error: () => undefined, warn })
+    .compile();
+  const outcome = assert.rejects(deliver(patient, Placed, { id: 'patient', total: '1' }));
+  while (pauses.length < 2) await new Promise((resolve) => setImmediate(resolve));
+  await patient.close();
+  await outcome;
+  assert.deepEqual(pauses.sort(), ['default 200', 'patient 2147483647']);
 });
 
 test('two handlers with one name for one event are refused', async () => {

@@ -1,15 +1,14 @@
 import type { INestMicroservice } from '@nestjs/common';
 import type { ServerKafka } from '@nestjs/microservices';
 import type { TestingModule } from '@nestjs/testing';
-import { newId, tombstone, type EmitOptions, type EventDefinition, type Tombstone } from '@outboxrelay/core';
+import { headerNames, newId, tombstone, type EmitOptions, type EventDefinition, type Tombstone } from '@outboxrelay/core';
 import { kafkaConsumer } from '../kafka';
 import { OUTBOX_OPTIONS, type OutboxModuleOptions } from '../options';
-import { headerNames } from '../reader';
 
 export interface DeliverOptions extends Pick<EmitOptions, 'key' | 'headers'> {
-  /** The event's id: deliver the same twice to see that the second does nothing. '' for a record without one. Default: a new one. */
+  /** The event's id: deliver the same twice to see that the second does nothing. Default: a new one. */
   readonly id?: string;
-  /** In place of the definition's, to see what the handler makes of a type it does not know; '' for a record without one. */
+  /** In place of the definition's, to see what the handler makes of a type it does not know. */
   readonly type?: string;
 }
 
@@ -32,19 +31,15 @@ export async function deliver<Payload>(
   const { id = newId(), type = event.type } = options;
   const key = options.key ?? (payload === tombstone ? undefined : event.key?.(payload as Payload));
   const names = headerNames(module.get<OutboxModuleOptions>(OUTBOX_OPTIONS, { strict: false }).headers);
-  const headers = {
-    ...(id !== '' && { [names.id]: id }),
-    ...(type !== undefined && type !== '' && { [names.type]: type }),
-    [names.createdAt]: new Date().toISOString(),
-    ...options.headers,
-  };
+  const own = { [names.id]: id, [names.type]: type, [names.createdAt]: new Date().toISOString() };
+  const headers = Object.entries({ ...own, ...options.headers }).filter((header): header is [string, string] => header[1] !== undefined);
   await (await server).handleMessage({
     topic: event.topic,
     partition: 0,
     message: {
       key: key === undefined || key === null ? null : Buffer.from(key),
       value: payload === tombstone ? null : Buffer.from(JSON.stringify(payload)),
-      headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Buffer.from(String(value))])),
+      headers: Object.fromEntries(headers.map(([name, value]) => [name, Buffer.from(value)])),
       timestamp: String(Date.now()),
       attributes: 0,
       offset: String(offset++),
