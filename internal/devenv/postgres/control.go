@@ -108,10 +108,20 @@ func (s *Server) StartAgain(ctx context.Context) error {
 func (s *Server) again(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := s.launch(ctx); err != nil {
-		return fmt.Errorf("start PostgreSQL again: %w%s", err, s.lastLines())
+	for {
+		err := s.launch(ctx)
+		if err == nil {
+			return nil
+		}
+		// A backend that was killed with its postmaster, or was just being forked, takes a moment to let go of the memory.
+		if ctx.Err() != nil || !strings.Contains(s.lastLines(), "pre-existing shared memory block") {
+			return fmt.Errorf("start PostgreSQL again: %w%s", err, s.lastLines())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	return nil
 }
 
 // Freeze stops the server and its backends in their tracks: connections stay open and nobody answers.

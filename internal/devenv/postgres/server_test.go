@@ -184,6 +184,32 @@ func TestServer_RestartsKillsAndStartsAgain(t *testing.T) {
 	query(t, url, "select 'up'")
 }
 
+// After a kill a backend may live on for a moment, and no server starts on the data until it is gone.
+func TestServer_StartsAgainWhenTheLastBackendIsGone(t *testing.T) {
+	s := start(t, Options{})
+	conn, err := pgx.Connect(t.Context(), s.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := int(conn.PgConn().PID())
+	if err := errors.Join(syscall.Kill(backend, syscall.SIGSTOP), syscall.Kill(s.PID(), syscall.SIGKILL)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the postmaster is gone", func() bool { ended, _ := s.proc.Exited(); return ended })
+	started := make(chan error, 1)
+	go func() { started <- s.StartAgain(t.Context()) }()
+	eventually(t, "the new one finds the memory in use", func() bool { return strings.Contains(s.lastLines(), "pre-existing shared memory block") })
+	if err := syscall.Kill(backend, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-started; err != nil {
+		t.Error(err)
+	}
+	closed, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(closed)
+}
+
 func TestServer_FrozenAnswersNobodyAndThawedGoesOn(t *testing.T) {
 	s := start(t, Options{Settings: map[string]string{"fsync": "off"}})
 	conn, err := pgx.Connect(t.Context(), s.URL("postgres"))
