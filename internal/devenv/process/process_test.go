@@ -277,7 +277,7 @@ func TestProcess_WaitSaysHowItEnded(t *testing.T) {
 	p.Kill()
 }
 
-// manyPorts is enough to see it: without locks about six would meet within a program,
+// manyPorts is enough to see it: unreserved, about six would meet within a program,
 // and thirteen between two.
 const manyPorts = 400
 
