@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -77,10 +78,12 @@ func decodeEnv(env []string, cfg *Config, r *report) {
 	}
 }
 
-// forget is for a key whose value in the file does not count any more, nor what was wrong with it.
+// forget is for a key whose value in the file does not count any more, nor the elements of its list, nor what was wrong
+// with them.
 func (r *report) forget(path string) {
-	delete(r.origins, path)
-	r.faults = slices.DeleteFunc(r.faults, func(f Fault) bool { return f.Key == path && f.Env == "" })
+	of := func(key string) bool { return key == path || strings.HasPrefix(key, path+"[") }
+	maps.DeleteFunc(r.origins, func(key string, _ origin) bool { return of(key) })
+	r.faults = slices.DeleteFunc(r.faults, func(f Fault) bool { return f.Env == "" && of(f.Key) })
 }
 
 func unknownVariable(name string, names []string) string {

@@ -31,6 +31,17 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 			want:     []string{`relay.toml:2: basic strings cannot have new lines`},
 		},
 		{
+			name: "an address in the quotes that docker --env-file leaves, which pgx would take for a setting",
+			env:  []string{`RELAY_POSTGRES_URL="postgres://relay:pw@host/app?sslmode=require"`},
+			want: []string{`environment RELAY_POSTGRES_URL: postgres.url: is not a connection string: write postgres://user:password@host:5432/database or host=… dbname=…; in a URL, the characters @ : / ? # % of a password are %40 %3A %2F %3F %23 %25`},
+		},
+		{
+			name:     "a list that a variable overrides is judged as the variable has it",
+			document: "[kafka]\nbrokers = [\"a:1\", \"b:1\"]\n[topics]\nallow = [1]\n",
+			env:      []string{place, "RELAY_KAFKA_BROKERS=a:1,::1", "RELAY_TOPICS_ALLOW=*"},
+			want:     []string{`environment RELAY_KAFKA_BROKERS: kafka.brokers[1]: is not host:port; write "host:9092"`},
+		},
+		{
 			name:     "a key written twice",
 			document: "[log]\nlevel = \"info\"\nlevel = \"warn\"\n",
 			env:      []string{place},

@@ -71,6 +71,13 @@ func validatePostgres(p Postgres, env []string, o options, r *report) {
 	if parsed.RuntimeParams["hostaddr"] != "" {
 		r.fault(key, "contains hostaddr, which the relay does not know; write the address as the host")
 	}
+	// pgx would connect to the default place and send the server what it took for a setting.
+	for name := range parsed.RuntimeParams {
+		if !settingName.MatchString(name) {
+			r.fault(key, "%s", noConnString)
+			return
+		}
+	}
 	if host := unprotected(parsed); host != "" {
 		r.warn(key, "the connection to %s may go unencrypted or to a server that was not verified; add sslmode=verify-full", host)
 	}
@@ -126,13 +133,14 @@ var connStringReasons = []string{
 	"failed to configure TLS",
 }
 
+const noConnString = `is not a connection string: write postgres://user:password@host:5432/database or host=… dbname=…; in a URL, the characters @ : / ? # % of a password are %40 %3A %2F %3F %23 %25`
+
 // ConnStringReason says what is wrong with a connection string without quoting it. The error is one of
 // pgconn.ParseConfig, whose own text repeats the string and hides its password only as well as it can.
 func ConnStringReason(err error) string {
-	const cure = `write postgres://user:password@host:5432/database or host=… dbname=…; in a URL, the characters @ : / ? # % of a password are %40 %3A %2F %3F %23 %25`
 	parse, ok := errors.AsType[*pgconn.ParseConfigError](err)
 	if !ok {
-		return "is not a connection string: " + cure
+		return noConnString
 	}
 	text := err.Error()
 	_, reason, found := strings.Cut(text, "`: ")
@@ -143,7 +151,7 @@ func ConnStringReason(err error) string {
 			}
 		}
 	}
-	return "is not a connection string: " + cure
+	return noConnString
 }
 
 // unprotected names a host away from this machine to which the connection may be in clear, or whose certificate is

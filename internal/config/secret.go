@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"strings"
 
 	"github.com/outboxrelay/relay/publisher"
@@ -157,6 +158,10 @@ func redactQuery(query string) string {
 	return strings.Join(pairs, "&")
 }
 
+// settingName is what the name of a setting looks like. A URL in quotes, or one that begins with a space or in capitals,
+// is a key=value string to libpq and pgx: all before its first = is the name, the password with it.
+var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
+
 // redactKeyValues hides the passwords of libpq's key=value form, where a value may be quoted with ' and escaped
 // with a backslash.
 func redactKeyValues(conn string) string {
@@ -164,7 +169,7 @@ func redactKeyValues(conn string) string {
 	for rest := strings.TrimSpace(conn); rest != ""; rest = strings.TrimLeft(rest, " \t\r\n") {
 		key, after, found := strings.Cut(rest, "=")
 		key = strings.TrimSpace(key)
-		if !found || key == "" || strings.ContainsAny(key, " \t\r\n'") {
+		if !found || !settingName.MatchString(key) {
 			return hidden
 		}
 		after = strings.TrimLeft(after, " \t\r\n")

@@ -74,6 +74,9 @@ func TestSecrets_AreNeverInFaults(t *testing.T) {
 		"host=x password=a kanarienvogel",
 		"kanarienvogel",
 		"mysql://root:kanarienvogel@host/app",
+		"POSTGRES://relay:kanarienvogel@host/app?sslmode=require",
+		" postgres://relay:kanarienvogel@host/app?sslmode=require",
+		"jdbc:postgresql://relay:kanarienvogel@host/app?sslmode=require&x=y",
 		"postgres://h/app?password=kanarienvogel&connect_timeout=kanarienvogel&sslmode=kanarienvogel",
 	} {
 		for _, document := range []string{
@@ -124,6 +127,10 @@ func TestURL_HidesOnlyThePassword(t *testing.T) {
 		{"host=h password=p w", "***"},
 		{"mysql://root:pw@host/app", "***"},
 		{"just a string", "***"},
+		{`"postgres://relay:pw@localhost/app?sslmode=require"`, "***"},
+		{" postgres://relay:pw@localhost/app?sslmode=require", "***"},
+		{"POSTGRES://relay:pw@localhost/app?sslmode=require", "***"},
+		{"search_path=a plan.cache_mode=b", "search_path=a plan.cache_mode=***"},
 	}
 	for _, test := range tests {
 		if got := URL(test.in).String(); got != test.want {
