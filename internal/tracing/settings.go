@@ -132,10 +132,11 @@ func (s *Settings) describe(a Pair) {
 	s.Resource = append(slices.DeleteFunc(s.Resource, func(b Pair) bool { return a.Name == b.Name }), a)
 }
 
-// ParseEndpoint reads the base URL of a collector; /v1/traces is put behind it unless it is there. The error says what
-// is wrong with the value, without it.
+// ParseEndpoint reads the base URL of a collector; /v1/traces is put behind its path unless it is there. The error says
+// what is wrong with the value, without it.
 func ParseEndpoint(base string) (*url.URL, error) {
-	return parse(base, strings.HasSuffix(base, tracesPath))
+	path, _, _ := strings.Cut(base, "?")
+	return parse(base, strings.HasSuffix(strings.TrimSuffix(path, "/"), tracesPath))
 }
 
 func parse(value string, whole bool) (*url.URL, error) {

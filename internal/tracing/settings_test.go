@@ -41,6 +41,9 @@ func TestResolve_LaysOurEndpointOverTheVariables(t *testing.T) {
 	}{
 		{"ours", "http://a:4318", "http://a:4318/v1/traces", []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://b", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}},
 		{"ours, whole", "https://a/x/v1/traces", "https://a/x/v1/traces", nil},
+		{"ours, whole, with a query", "https://a/v1/traces?key=b", "https://a/v1/traces?key=b", nil},
+		{"ours, whole, with a slash", "https://a/v1/traces/", "https://a/v1/traces/", nil},
+		{"ours, with a query", "https://a/x?key=/v1/traces", "https://a/x/v1/traces?key=/v1/traces", nil},
 		{"for all signals", "", "http://b:4318/otlp/v1/traces", []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://b:4318/otlp/"}},
 		{"for traces, as it is", "", "http://c/in", []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://c/in", "OTEL_EXPORTER_OTLP_ENDPOINT=http://b"}},
 		{"the last of a name counts", "", "http://d/v1/traces", []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://b", "OTEL_EXPORTER_OTLP_ENDPOINT=http://d"}},
