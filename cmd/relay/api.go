@@ -17,6 +17,7 @@ import (
 	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/internal/ops/console"
 	"github.com/outboxrelay/relay/internal/relay"
+	"github.com/outboxrelay/relay/internal/store"
 )
 
 const (
@@ -27,6 +28,8 @@ const (
 	apiChanges = 6 * time.Second
 	// apiListMost is how many events one list shows at most.
 	apiListMost = 1000
+	// apiAtOnce is how many requests have a connection to PostgreSQL at once; the others wait for one of these.
+	apiAtOnce = 4
 	// apiBody is how long a request's body may be: an edit may bring a payload.
 	apiBody = 8 << 20
 )
@@ -39,10 +42,11 @@ type api struct {
 	report func() relay.Report
 	keeper *replayKeeper
 	log    *slog.Logger
+	turns  chan struct{} // holds one for each request that has a connection
 }
 
 func newAPI(cfg *config.Config, b *board, report func() relay.Report, keeper *replayKeeper, log *slog.Logger) http.Handler {
-	a := &api{cfg: cfg, board: b, report: report, keeper: keeper, log: log}
+	a := &api{cfg: cfg, board: b, report: report, keeper: keeper, log: log, turns: make(chan struct{}, apiAtOnce)}
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET /api/v1/status":               func(r *http.Request) (any, error) { return a.board.status(r.Context()) },
@@ -85,14 +89,41 @@ func apiStatus(err error) int {
 	return http.StatusServiceUnavailable
 }
 
+// turn waits until this request may have a connection, and gives back how to end that. Anybody who reaches the port may
+// ask, and the connections that PostgreSQL takes are the applications' too.
+func (a *api) turn(ctx context.Context) (end func(), err error) {
+	select {
+	case a.turns <- struct{}{}:
+		return func() { <-a.turns }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%d other requests are being answered: try again", apiAtOnce)
+	}
+}
+
 // with runs work on the parked events, over a connection of its own.
 func (a *api) with(ctx context.Context, command string, work func(*parkedTable) error) error {
+	end, err := a.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	p, err := openParkedTable(ctx, a.cfg, command)
 	if err != nil {
 		return err
 	}
 	defer closePostgres(p.conn)
+	p.withoutBytes = !a.cfg.Console.ShowPayloads
 	return p.explain(work(p))
+}
+
+// replaying runs work on replays, over a connection of its own.
+func (a *api) replaying(ctx context.Context, work func(*store.Replayer) error) error {
+	end, err := a.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return a.keeper.with(ctx, work)
 }
 
 // topicReport is what is parked for a topic.

@@ -131,11 +131,10 @@ func (a *api) edit(r *http.Request) (any, error) {
 	if body.Seq != nil {
 		e.seq, given["seq"] = *body.Seq, true
 	}
-	if e.headers, err = headerPairs(body.Headers); err != nil {
+	if e.allHeaders, err = headersObject(body.Headers); err != nil {
 		return nil, err
 	}
 	e.noHeaders = body.Headers != nil // the object given is all of them
-	given["header"] = len(e.headers) > 0
 	if err := e.check(); err != nil {
 		return nil, err
 	}
@@ -160,8 +159,8 @@ func (a *api) edit(r *http.Request) (any, error) {
 		"payloads_hidden": !a.cfg.Console.ShowPayloads}, nil
 }
 
-// headerPairs are the headers of an object of strings, as --header takes them.
-func headerPairs(object json.RawMessage) ([]string, error) {
+// headersObject checks an object of strings, and writes it as the column headers has it; nil is none.
+func headersObject(object json.RawMessage) (*string, error) {
 	if object == nil {
 		return nil, nil
 	}
@@ -169,13 +168,18 @@ func headerPairs(object json.RawMessage) ([]string, error) {
 	if err != nil {
 		return nil, usageError("headers are no JSON object")
 	}
-	var pairs []string
 	for _, h := range list {
 		var text string
-		if err := json.Unmarshal(h.value, &text); err != nil {
+		if err := json.Unmarshal(h.value, &text); err != nil || h.value[0] != '"' {
 			return nil, usageError("the value of a header is no string")
 		}
-		pairs = append(pairs, h.name+"="+text)
+		if h.name == "" {
+			return nil, usageError("a header has no name")
+		}
 	}
-	return pairs, nil
+	if len(list) == 0 {
+		return nil, nil
+	}
+	text, err := formatHeaders(list)
+	return &text, err
 }

@@ -23,7 +23,7 @@ const replaysShown = 100
 
 func (a *api) replays(r *http.Request) (any, error) {
 	found := []store.Replay{}
-	err := a.keeper.with(r.Context(), func(replayer *store.Replayer) error {
+	err := a.replaying(r.Context(), func(replayer *store.Replayer) error {
 		all, err := replayer.List(r.Context(), nil, replaysShown)
 		found = append(found, all...)
 		return err
@@ -52,7 +52,7 @@ func (a *api) replay(r *http.Request) (any, error) {
 		return nil, err
 	}
 	result := replayResult{Outbox: a.cfg.Outbox.Name, DryRun: body.DryRun}
-	err = a.keeper.with(r.Context(), func(replayer *store.Replayer) error {
+	err = a.replaying(r.Context(), func(replayer *store.Replayer) error {
 		counted, err := replayer.Count(r.Context(), want)
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ func (a *api) replayTo(r *http.Request, change func(*store.Replayer, int64) erro
 		return nil, usageError("a replay is named by its number")
 	}
 	var p *store.Replay
-	err = a.keeper.with(r.Context(), func(replayer *store.Replayer) error {
+	err = a.replaying(r.Context(), func(replayer *store.Replayer) error {
 		if p, err = oneOf(r.Context(), replayer, no); err != nil {
 			return err
 		}

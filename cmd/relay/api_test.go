@@ -1,13 +1,25 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outboxrelay/relay/internal/config"
+	"github.com/outboxrelay/relay/internal/migrate"
+	"github.com/outboxrelay/relay/internal/relay"
 )
 
 const consoleToken = "a-token-for-the-tests-0123"
@@ -95,6 +107,9 @@ func TestAPI_ChangesWithTheTokenOnly(t *testing.T) {
 		{"parked/" + parkedID(77) + "/edit", consoleToken, `{"topic": "x"}`, 404},
 		{"parked/" + parkedID(1) + "/edit", consoleToken, `{"topic": "no spaces"}`, 400},
 		{"parked/" + parkedID(1) + "/edit", consoleToken, `{"payload": "{"}`, 400},
+		{"parked/" + parkedID(1) + "/edit", consoleToken, `{"headers": ["x"]}`, 400},
+		{"parked/" + parkedID(1) + "/edit", consoleToken, `{"headers": {"": "x"}}`, 400},
+		{"parked/" + parkedID(1) + "/edit", consoleToken, `{"headers": {"x": null}}`, 400},
 		{"parked/" + parkedID(1) + "/edit", consoleToken, `{"topic": "x", "dry_run": true}`, 200},
 	} {
 		if status, document := post(t, address, c.path, c.token, c.body); status != c.status {
@@ -118,12 +133,98 @@ func TestAPI_ChangesWithTheTokenOnly(t *testing.T) {
 	if got := query(t, conn, `select concat(headers, ' ', payload) from outbox.parked where seq = 3`); got != `{"x": "y"} {"n": 2}` {
 		t.Errorf("edited to %s", got)
 	}
+	odd := `{"headers": {"a=b": "c", "a": "=", "x": "1", "x": "2"}}`
+	if status, document := post(t, address, "parked/"+parkedID(3)+"/edit", consoleToken, odd); status != 200 {
+		t.Errorf("edit: %d %v", status, document)
+	}
+	if got := query(t, conn, `select headers::text from outbox.parked where seq = 3`); got != `{"a=b": "c", "a": "=", "x": "1", "x": "2"}` {
+		t.Errorf("headers became %s", got)
+	}
+	if status, document := post(t, address, "parked/"+parkedID(3)+"/edit", consoleToken, `{"headers": {}}`); status != 200 {
+		t.Errorf("edit: %d %v", status, document)
+	}
+	if got := query(t, conn, `select (headers is null)::text from outbox.parked where seq = 3`); got != "true" {
+		t.Error("the headers were not taken away")
+	}
 	if status, document := post(t, address, "parked/drop", consoleToken, `{"topic": "orders", "key": "42"}`); status != 200 || document["changed"] != 2.0 {
 		t.Errorf("drop: %d %v", status, document)
 	}
-	if got := query(t, conn, `select string_agg(concat(verb, ' ', events, ' ', detail->>'via'), ', ' order by op_no) from outbox.operations`); got != "retry 1 http /api/v1/parked/retry, edit 1 http /api/v1/parked/"+parkedID(3)+"/edit, drop 2 http /api/v1/parked/drop" {
+	if got := query(t, conn, `select string_agg(concat(verb, ' ', events, ' ', detail->>'via'), ', ' order by op_no) from outbox.operations`); got != "retry 1 http /api/v1/parked/retry, "+strings.Repeat("edit 1 http /api/v1/parked/"+parkedID(3)+"/edit, ", 3)+"drop 2 http /api/v1/parked/drop" {
 		t.Errorf("the record says %s", got)
 	}
+}
+
+// The event that was too large for Kafka is the one that people look at.
+func TestAPI_HiddenPayloadsAreNotRead(t *testing.T) {
+	address, conn := consoleDaemon(t)
+	execute(t, conn, `update outbox.parked set payload = to_json(repeat('x', 50000000)) where seq = 1`)
+	execute(t, conn, `update outbox.parked set payload = null, payload_bytes = '\x00' where seq = 3`)
+	execute(t, conn, `update outbox.parked set payload = null where seq = 4`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	status, event := get(t, address, "/api/v1/parked/"+parkedID(1))
+	edited, document := post(t, address, "parked/"+parkedID(1)+"/edit", consoleToken, `{"key": "43"}`)
+	runtime.ReadMemStats(&after)
+	if status != 200 || edited != 200 || !strings.Contains(event, `"payload_kind":"json","payload":null`) {
+		t.Errorf("%d %.500s, %d %.500v", status, event, edited, document)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 40_000_000 {
+		t.Errorf("%d bytes were allocated for what nobody sees", took)
+	}
+	for seq, kind := range map[int]string{3: "bytes", 4: "tombstone"} {
+		if _, event := get(t, address, "/api/v1/parked/"+parkedID(seq)); !strings.Contains(event, `"payload_kind":"`+kind+`","payload":null`) {
+			t.Errorf("%d: %s", seq, event)
+		}
+	}
+}
+
+// Whoever reaches the port may ask as often as he likes, and applications need connections too. This role may have
+// eight, and 24 requests have to wait for tables that somebody has locked.
+func TestAPI_TakesFewConnectionsHoweverManyAsk(t *testing.T) {
+	env, conn := database(t)
+	role := "api_" + strings.ToLower(rand.Text())
+	execute(t, conn, "create role "+role+" login connection limit 8")
+	t.Cleanup(func() {
+		_, err := conn.Exec(context.Background(), "drop owned by "+role+"; drop role "+role)
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err := migrate.GrantRelay(t.Context(), conn.Config().ConnString(), "outbox", role); err != nil {
+		t.Fatal(err)
+	}
+	address, err := url.Parse(conn.Config().ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.User = url.User(role)
+	cfg, err := config.Load("", append(env, "RELAY_POSTGRES_URL="+address.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	server := httptest.NewServer(newAPI(cfg, &board{cfg: cfg}, func() relay.Report { return relay.Report{} }, newReplayKeeper(cfg, log), log))
+	defer server.Close()
+
+	locker, err := pgx.Connect(t.Context(), conn.Config().ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer locker.Close(context.Background())
+	execute(t, locker, `begin; lock table outbox.parked, outbox.replays in access exclusive mode`)
+	var asked sync.WaitGroup
+	for i := range 24 {
+		path := []string{"topics", "parked", "replays"}[i%3]
+		asked.Go(func() {
+			if status, body := get(t, server.Listener.Addr().String(), "/api/v1/"+path); status != 200 {
+				t.Errorf("%s: %d %s", path, status, body)
+			}
+		})
+	}
+	const waiting = `select count(*)::text from pg_stat_activity where usename = $1 and wait_event_type = 'Lock'`
+	within(t, "as many as may wait for the tables", func() bool { return query(t, conn, waiting, role) >= strconv.Itoa(apiAtOnce) })
+	execute(t, locker, `rollback`)
+	asked.Wait()
 }
 
 func TestConsole_CanBeTurnedOff(t *testing.T) {

@@ -28,6 +28,7 @@ func newParkedCommand(g *globals) *cobra.Command {
 type parkedTable struct {
 	conn         *pgx.Conn
 	schema, name string
+	withoutBytes bool // payloads are read as empty: nobody is shown them
 }
 
 // verbPatience is how long a verb waits for the transactions of others, who may have gone for lunch.

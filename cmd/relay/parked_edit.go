@@ -20,6 +20,7 @@ import (
 type parkedEdit struct {
 	topic, key, payload, payloadFile string
 	headers                          []string
+	allHeaders                       *string // an object that takes the place of all
 	partition                        int32
 	seq                              int64
 	noKey, noHeaders, noPartition    bool
@@ -225,7 +226,7 @@ func (e *parkedEdit) apply(ctx context.Context, tx pgx.Tx, name string, id pgtyp
 	if e.changed("partition") {
 		partition = &e.partition
 	}
-	if len(e.headers) > 0 {
+	if headers = e.allHeaders; len(e.headers) > 0 {
 		object, err := e.newHeaders(before.Headers)
 		if err != nil {
 			return err

@@ -36,7 +36,11 @@ const (
 
 const parkedWholeColumns = parkedColumns + `, headers::text, payload::text, payload_bytes`
 
-// scanWhole reads a row of parkedWholeColumns.
+// parkedOutlineColumns tell which payload there is, and leave it where it is.
+const parkedOutlineColumns = parkedColumns + `, headers::text, case when payload is not null then '' end,
+       case when payload_bytes is not null then ''::bytea end`
+
+// scanWhole reads a row of parkedWholeColumns or parkedOutlineColumns.
 func scanWhole(row pgx.CollectableRow) (*parkedWhole, error) {
 	var e parkedWhole
 	var headers, text *string
@@ -121,7 +125,11 @@ type rowReader interface {
 
 // whole reads the parked events with this id; suffix narrows that, and locks.
 func (p *parkedTable) whole(ctx context.Context, from rowReader, id pgtype.UUID, suffix string, args ...any) ([]*parkedWhole, error) {
-	rows, err := from.Query(ctx, "select "+parkedWholeColumns+" from parked where name = $1 and id = $2 "+suffix,
+	columns := parkedWholeColumns
+	if p.withoutBytes {
+		columns = parkedOutlineColumns
+	}
+	rows, err := from.Query(ctx, "select "+columns+" from parked where name = $1 and id = $2 "+suffix,
 		append([]any{p.name, id}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("read the parked event: %w", err)
