@@ -31,6 +31,12 @@ func TestLoad_NamesEachFaultWithItsPlace(t *testing.T) {
 			want:     []string{`relay.toml:2: basic strings cannot have new lines`},
 		},
 		{
+			name:     "a schema that search_path takes for another",
+			document: "[outbox]\nschema = \"$user\"\n",
+			env:      []string{place},
+			want:     []string{`relay.toml:2: outbox.schema: search_path takes this for the role's name, quoted or not; choose another name`},
+		},
+		{
 			name: "an address in the quotes that docker --env-file leaves, which pgx would take for a setting",
 			env:  []string{`RELAY_POSTGRES_URL="postgres://relay:pw@host/app?sslmode=require"`},
 			want: []string{`environment RELAY_POSTGRES_URL: postgres.url: is not a connection string: write postgres://user:password@host:5432/database or host=… dbname=…; in a URL, the characters @ : / ? # % of a password are %40 %3A %2F %3F %23 %25`},

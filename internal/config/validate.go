@@ -109,6 +109,9 @@ func validateOutbox(cfg *Config, r *report) {
 	if strings.HasPrefix(cfg.Outbox.Schema, "pg_") {
 		r.fault("outbox.schema", "schemas that begin with pg_ belong to PostgreSQL")
 	}
+	if cfg.Outbox.Schema == "$user" {
+		r.fault("outbox.schema", "search_path takes this for the role's name, quoted or not; choose another name")
+	}
 	identifier(r, "outbox.name", cfg.Outbox.Name)
 	oneOf(r, "outbox.delivery", cfg.Outbox.Delivery, AtLeastOnce, ExactlyOnce)
 	oneOf(r, "outbox.wake", cfg.Outbox.Wake, WakeAuto, WakeListen, WakePoll)
