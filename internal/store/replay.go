@@ -59,7 +59,7 @@ func (r *Replayer) Count(ctx context.Context, want *Replay) (counted *Counted, e
 		  from %[1]s r cross join lateral (
 			select count(*) as events, coalesce(min(e.seq), 0) as first, coalesce(max(e.seq), 0) as last from %[2]s e
 			 where `+coveredBy+` and e.topic = $2 and ($3::text is null or e.key = $3) and e.created_at >= $4 and e.created_at < $5
-			   and not exists (select from %[3]s p where p.name = r.name and p.seq = e.seq and p.replay_no is null)) c
+			   and not exists (select from %[3]s p where p.name = r.name and p.seq = e.seq and p.state <> 'replay' and p.replay_no is null)) c
 		 where r.name = $1`, r.names.table("relays"), r.names.table("events"), r.names.table("parked")),
 		r.name, want.Topic, want.Key, want.Since, want.Until).
 		Scan(&counted.from, &counted.to, &counted.after, &counted.Events, &counted.first, &counted.last)
@@ -108,7 +108,8 @@ func (r *Replayer) Ask(ctx context.Context, want *Replay, counted *Counted, note
 }
 
 // stepSQL copies the next batch and notes how far the replay is, together or not at all. The row lock on the request,
-// and after_seq in its condition, let only one of two who carry on with it do a step.
+// and after_seq in its condition, let only one of two who carry on with it do a step. What is parked and is no replay's
+// copy is found by the index parked_once, so its condition has to be said too.
 const stepSQL = `
 	with mine as materialized (
 		select * from %[1]s where replay_no = $1 and name = $2 and state = 'running' and after_seq = $3 for update),
@@ -122,7 +123,7 @@ const stepSQL = `
 			   and (r.topic is null or e.topic = r.topic) and (r.key is null or e.key = r.key)
 			   and (r.since is null or e.created_at >= r.since) and (r.until is null or e.created_at < r.until)
 			   and (r.slot is null or e.slot = r.slot) and (r.seqs is null or e.seq = any(r.seqs))
-			   and not exists (select from %[3]s p where p.name = r.name and p.seq = e.seq and p.replay_no is null)
+			   and not exists (select from %[3]s p where p.name = r.name and p.seq = e.seq and p.state <> 'replay' and p.replay_no is null)
 			 order by e.seq limit $4) e),
 	parked as (
 		insert into %[3]s (name, seq, state, reason, replay_no, id, topic, key, type, payload, payload_bytes, headers, partition, deliver_at, created_at)
