@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/outboxrelay/relay/internal/ops/console"
 	"github.com/outboxrelay/relay/internal/relay"
 	"github.com/outboxrelay/relay/internal/tracing"
 )
@@ -51,7 +52,7 @@ func Listen(address string, from Sources) (*Server, error) {
 	if from.Console != nil {
 		mux.Handle("/", from.Console)
 	}
-	return &Server{listener: listener, http: &http.Server{Handler: mux, ReadTimeout: 5 * time.Second,
+	return &Server{listener: listener, http: &http.Server{Handler: console.Local(address, mux), ReadTimeout: 5 * time.Second,
 		WriteTimeout: 15 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -135,6 +136,30 @@ func TestServer_StatusIsTheDatabasesOrAnError(t *testing.T) {
 	fault = errors.New("no server")
 	if status, body := get("/status"); status != 503 || !strings.Contains(body, "no server") {
 		t.Errorf("%d %s", status, body)
+	}
+}
+
+// A page whose name was made to lead to 127.0.0.1 would read figures and topics' names.
+func TestListen_AnswersForLoopbackHostsOnly(t *testing.T) {
+	for listen, status := range map[string]int{"127.0.0.1:0": http.StatusMisdirectedRequest, ":0": http.StatusOK} {
+		server, err := Listen(listen, Sources{Report: func() relay.Report { return relay.Report{PostgresUp: true, Following: true} },
+			Outbox: func(context.Context) (Outbox, error) { return Outbox{}, nil },
+			Status: func(context.Context) (any, error) { return "all", nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"/livez", "/readyz", "/status", "/metrics"} {
+			for host, want := range map[string]int{"evil.example:9187": status, "localhost:9187": http.StatusOK, "[::1]:9187": http.StatusOK} {
+				w := httptest.NewRecorder()
+				server.http.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://"+host+path, nil))
+				if w.Code != want {
+					t.Errorf("listening on %s, asked for %s%s: %d, want %d", listen, host, path, w.Code, want)
+				}
+			}
+		}
+		if err := server.listener.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

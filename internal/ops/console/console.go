@@ -26,7 +26,7 @@ type Options struct {
 	Listen string
 }
 
-// Handler serves the page and guards the endpoints.
+// Handler serves the page and guards the endpoints. [Local] is to be before it.
 func Handler(o Options) http.Handler {
 	files, err := fs.Sub(assets, "assets")
 	if err != nil {
@@ -66,9 +66,6 @@ func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g guard) refuses(r *http.Request) (int, string) {
-	if g.local && !loopback(host(r.Host)) {
-		return http.StatusMisdirectedRequest, "this address answers for localhost and 127.0.0.1 only"
-	}
 	if foreign(r) {
 		return http.StatusForbidden, "a page of another site may not ask"
 	}
@@ -90,6 +87,21 @@ func (g guard) refuses(r *http.Request) (int, string) {
 		return http.StatusUnauthorized, "this needs the token of console.token_file, as Authorization: Bearer …"
 	}
 	return 0, ""
+}
+
+// Local is next, and on a loopback address nothing for requests that name another host: a page of the web whose name leads
+// here would read what the browser's user may.
+func Local(listen string, next http.Handler) http.Handler {
+	if !loopback(host(listen)) {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !loopback(host(r.Host)) {
+			Refuse(w, http.StatusMisdirectedRequest, "this address answers for localhost and 127.0.0.1 only")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // foreign says that a browser sends the request for a page of another site.

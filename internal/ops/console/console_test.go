@@ -14,7 +14,7 @@ const secret = "a-token-of-the-test"
 func handler(listen, token string) (http.Handler, *int) {
 	reached := 0
 	api := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { reached++; Answer(w, 200, map[string]int{"n": reached}) })
-	return Handler(Options{API: api, Listen: listen, Token: func() (string, error) { return token, nil }}), &reached
+	return Local(listen, Handler(Options{API: api, Listen: listen, Token: func() (string, error) { return token, nil }})), &reached
 }
 
 func TestGuard_LetsThroughWhatMayBe(t *testing.T) {
