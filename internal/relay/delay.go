@@ -99,6 +99,15 @@ func wanted(row *store.Row) time.Time {
 	return row.CreatedAt
 }
 
+// wantedParked is the same of a parked event. A copy that a replay asks for is wanted since it was asked for: the first
+// delivery was in time.
+func wantedParked(row *store.ParkedRow) time.Time {
+	if row.State == Replay {
+		return row.ParkedAt
+	}
+	return wanted(&row.Row)
+}
+
 // note has to be called for each ticket before its record is handed over: it keeps what metrics tell of it. It says
 // whether Kafka may have the record already.
 func (f *feed) note(t *ticket, row *store.Row) (again bool) {

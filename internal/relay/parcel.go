@@ -26,7 +26,7 @@ type parcel struct {
 }
 
 func newParcel(row *store.ParkedRow) *parcel {
-	p := &parcel{no: row.No, topic: string(row.Topic), state: row.State, place: row.Place(), created: wanted(&row.Row).UnixMicro()}
+	p := &parcel{no: row.No, topic: string(row.Topic), state: row.State, place: row.Place(), created: wantedParked(row).UnixMicro()}
 	if row.Key != nil {
 		key := string(row.Key)
 		p.key = &key

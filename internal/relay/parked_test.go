@@ -309,3 +309,18 @@ func TestParked_LargeEventsAreReleasedInOrder(t *testing.T) {
 		t.Errorf("%d records", len(records))
 	}
 }
+
+// A replay of yesterday's events is no late delivery, and must wake nobody.
+func TestParked_AReplayCountsFromWhenItWasAskedFor(t *testing.T) {
+	r := newRig(t, map[string]int32{"t": 1})
+	w := r.start(r.options())
+	r.exec(`insert into outbox.events (topic, key, payload) values ('t', 'a', '1')`)
+	r.settled(10 * time.Second)
+	r.exec(`insert into outbox.parked (name, seq, state, id, topic, key, payload, created_at)
+		select 'main', seq, 'replay', id, topic, key, payload, created_at - interval '1 day' from outbox.events`)
+	eventually(t, "the copy is published", 10*time.Second, func() bool { return r.parkedNow() == "" })
+	w.halt(t)
+	if d := w.State().Report().Delivery; d.Count != 2 || d.Sum > 60 {
+		t.Errorf("%d deliveries, together %.0f s", d.Count, d.Sum)
+	}
+}

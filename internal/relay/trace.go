@@ -20,8 +20,8 @@ func spansOfBatch(t *tracing.Tracer) int {
 	return min(batchRows, t.PerSecond())
 }
 
-// spanOf begins the span of an event whose trace is sampled.
-func spanOf(t *tracing.Tracer, row *store.Row, topic string, headers []publisher.Header) (tracing.Span, bool) {
+// spanOf begins the span of an event, wanted since some time, whose trace is sampled.
+func spanOf(t *tracing.Tracer, row *store.Row, since time.Time, topic string, headers []publisher.Header) (tracing.Span, bool) {
 	var traceparent, tracestate []byte
 	for i := range headers {
 		switch headers[i].Key {
@@ -44,13 +44,13 @@ func spanOf(t *tracing.Tracer, row *store.Row, topic string, headers []publisher
 	}
 	s.Topic, s.Event = topic, row.ID
 	// By PostgreSQL's clock, which may be ahead of ours.
-	s.Start = min(wanted(row).UnixNano(), time.Now().UnixNano())
+	s.Start = min(since.UnixNano(), time.Now().UnixNano())
 	return s, true
 }
 
 // traceSent gives a ticket its span.
 func (f *feed) traceSent(t *ticket, row *store.Row, record *publisher.Record, again bool) {
-	s, ok := spanOf(f.trace, row, t.topic.name, record.Headers)
+	s, ok := spanOf(f.trace, row, wanted(row), t.topic.name, record.Headers)
 	if !ok {
 		return
 	}
@@ -74,7 +74,7 @@ func (f *feed) traceParked(row *store.Row, topic string, v verdict) {
 	if err != nil {
 		return // its traceparent cannot be read either
 	}
-	if s, ok := spanOf(f.trace, row, topic, record.Headers); ok {
+	if s, ok := spanOf(f.trace, row, wanted(row), topic, record.Headers); ok {
 		s.Class, s.Reason, s.Finish = v.state, v.reason, time.Now().UnixNano()
 		f.trace.End(&s)
 	}
@@ -124,7 +124,7 @@ func (t *transaction) traceUncommitted(batches []*batch, why error) {
 
 // traceSent is the span of a parked event, or of its copy, that is being sent; nil when its trace is not sampled.
 func (r *runner) traceSent(row *store.ParkedRow, record *publisher.Record) *tracing.Span {
-	s, ok := spanOf(r.Trace, &row.Row, record.Topic, record.Headers)
+	s, ok := spanOf(r.Trace, &row.Row, wantedParked(row), record.Topic, record.Headers)
 	if !ok {
 		return nil
 	}

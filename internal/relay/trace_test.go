@@ -255,7 +255,7 @@ func TestTrace_WhatIsNotSampledCostsNothing(t *testing.T) {
 	headers := []publisher.Header{{Key: "id", Value: []byte("x")}, {Key: tracing.TracestateHeader, Value: []byte("n=1")},
 		{Key: tracing.TraceparentHeader, Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")}}
 	if n := testing.AllocsPerRun(1000, func() {
-		if _, ok := spanOf(tracer, row, "t", headers); ok {
+		if _, ok := spanOf(tracer, row, wanted(row), "t", headers); ok {
 			t.Error("a span of an event that is not sampled")
 		}
 	}); n > 0 {
