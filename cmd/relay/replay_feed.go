@@ -77,6 +77,11 @@ func (f *replayFeed) feed(ctx context.Context, p *store.Replay) error {
 			continue
 		}
 		n, err := f.replayer.Step(whole, p, limit)
+		if errors.Is(err, store.ErrReplayTaken) && sent == 0 {
+			if err = f.untouched(ctx, p); err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -84,6 +89,29 @@ func (f *replayFeed) feed(ctx context.Context, p *store.Replay) error {
 		f.tell(p, waiting+int(n))
 	}
 	return nil
+}
+
+// untouched waits until nobody else carries on with the replay, and reads anew how far it is: a command that was killed
+// leaves the step that PostgreSQL is at. The error is ErrReplayTaken where another goes on and on.
+func (f *replayFeed) untouched(ctx context.Context, p *store.Replay) error {
+	for range 5 {
+		was := *p
+		found, err := f.replayer.List(context.WithoutCancel(ctx), &p.No, 1)
+		if err != nil {
+			return err
+		}
+		*p = found[0]
+		switch {
+		case p.State == "stopped":
+			return store.ErrReplayTaken
+		case p.State != "running", p.Touched.Equal(was.Touched):
+			return nil
+		}
+		if err := pauseFor(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return store.ErrReplayTaken
 }
 
 // drain waits until the parked runner has published what was handed over.

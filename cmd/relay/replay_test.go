@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/outboxrelay/relay/internal/store"
 )
 
@@ -180,5 +182,50 @@ func TestReplay_AStepIsDoneOnce(t *testing.T) {
 	}
 	if got := query(t, conn, `select concat(count(*), ' ', count(distinct seq)) from outbox.parked where state = 'replay'`); got != "40 40" {
 		t.Errorf("handed over: %s", got)
+	}
+}
+
+// PostgreSQL ends a killed command's last step, while the next command already looks.
+func TestReplay_ResumesBesideTheLastStepOfAKilledCommand(t *testing.T) {
+	env, conn, b, _ := delivering(t, 400)
+	topic, since, before := "orders", time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	other, err := pgx.ConnectConfig(t.Context(), conn.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(context.Background())
+	killed := store.NewReplayer(other, store.In("outbox"), "main")
+	want := &store.Replay{Topic: &topic, Since: &since, Until: &before}
+	counted, err := killed.Count(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := "again"
+	want.ToTopic = &to
+	no, err := killed.Ask(t.Context(), want, counted, map[string]string{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := killed.List(t.Context(), &no, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, other, "begin")
+	if n, err := killed.Step(t.Context(), &found[0], 100); n != 100 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	ended := make(chan result, 1)
+	go func() { ended <- runRelay(t, env, "replay", "resume", strconv.FormatInt(no, 10)) }()
+	until(t, "the next step waits for the last", func() bool {
+		return query(t, conn, `select count(*) from pg_stat_activity where application_name = 'relay replay' and wait_event_type = 'Lock'`) == "1"
+	})
+	execute(t, other, "commit")
+	if r := <-ended; r.code != exitDone || !strings.Contains(r.out, "400 events published again") {
+		t.Errorf("%+v", r)
+	}
+	got := valuesOf(t, b, "again", 400)
+	slices.Sort(got)
+	if n := len(slices.Compact(slices.Clone(got))); n != 400 || len(got) != 400 {
+		t.Errorf("%d records, %d different ones", len(got), n)
 	}
 }
