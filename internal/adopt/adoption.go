@@ -99,19 +99,22 @@ func Adopted(ctx context.Context, c *pgx.Conn, schema string) (tables []string, 
 	rows, _ := c.Query(ctx, fmt.Sprintf(`
 with a as (
     select a.*, c.oid as there, to_regprocedure(format('%%I.%%I()', $1::text, a.function))::oid as trigger_function
-      from %s a left join pg_catalog.pg_class c on c.oid = a.source::oid)
+      from %[1]s a left join pg_catalog.pg_class c on c.oid = a.source::oid)
 select a.source_name, a.state, a.there is not null, clock_timestamp() - a.touched_at > '1 minute',
        array(select t.oid::regclass::text from pg_catalog.pg_class t
               where t.oid = any (array[a.there] || array(select relid from pg_catalog.pg_partition_tree(a.there::regclass))) and t.relkind <> 'f'
                 and not exists (select from pg_catalog.pg_trigger g where g.tgrelid = t.oid and g.tgfoid = a.trigger_function) order by 1),
        array(select g.tgrelid::regclass::text from pg_catalog.pg_trigger g where g.tgfoid = a.trigger_function and g.tgenabled not in ('O', 'A') order by 1),
-       a.there = any (array(select g.tgrelid from pg_catalog.pg_trigger g where g.tgfoid = a.trigger_function))
-  from a order by a.source_name`, pgx.Identifier{schema, "adoptions"}.Sanitize()), schema)
+       a.there = any (array(select g.tgrelid from pg_catalog.pg_trigger g where g.tgfoid = a.trigger_function)),
+       exists (select from pg_catalog.pg_class c, pg_catalog.pg_class e, pg_catalog.pg_proc f
+                where c.oid = a.there and e.oid = to_regclass(format('%%I.events', $1::text)) and f.oid = a.trigger_function
+                  and not pg_has_role(c.relowner, e.relowner, 'member') and strpos(f.prosrc, 'atttypid >= %[2]s') = 0)
+  from a order by a.source_name`, pgx.Identifier{schema, "adoptions"}.Sanitize(), firstOwn), schema)
 	var name, state string
-	var there, idle bool
+	var there, idle, open bool
 	var bare, disabled []string
 	var main *bool
-	_, err = pgx.ForEachRow(rows, []any{&name, &state, &there, &idle, &bare, &disabled, &main}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&name, &state, &there, &idle, &bare, &disabled, &main, &open}, func() error {
 		tables = append(tables, name)
 		again := "relay adopt " + name + " with its --map makes the triggers that are missing; rows that came meanwhile are not copied"
 		switch {
@@ -125,6 +128,10 @@ select a.source_name, a.state, a.there is not null, clock_timestamp() - a.touche
 		if len(disabled) > 0 {
 			faults = append(faults, Fault{Table: name, Loses: true, Cure: again,
 				Problem: "has its trigger disabled on " + strings.Join(disabled, ", ") + ": what is inserted becomes no event"})
+		}
+		if open {
+			faults = append(faults, Fault{Table: name, Problem: "belongs to a role that may not do what the outbox's owner may, and by a type of its own could make the trigger run its code with those rights",
+				Cure: "relay adopt " + name + " with its --map and --replace"})
 		}
 		if state != "live" && idle {
 			faults = append(faults, Fault{Table: name, Problem: "waits for its backfill, which nobody goes on with: events of new rows wait too",

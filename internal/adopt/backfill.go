@@ -44,10 +44,37 @@ func (p *Plan) Check(ctx context.Context, c *pgx.Conn) (rows int64, err error) {
 	query := fmt.Sprintf("select count(*), num_nulls(%s) from (select %s from %s cross join lateral (select %s as topic) t offset 0) x",
 		strings.Join(counted, ", "), strings.Join(values, ", "), from, p.topic)
 	var ignored int
-	if err := c.QueryRow(ctx, query).Scan(&rows, &ignored); err != nil {
+	err = pgx.BeginTxFunc(ctx, c, committed, func(tx pgx.Tx) error {
+		if err := p.sameTypes(ctx, tx); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, query).Scan(&rows, &ignored)
+	})
+	if err != nil {
 		return 0, fmt.Errorf("look through %s: %w", p.Source.Name, err)
 	}
 	return rows, nil
+}
+
+// sameTypes keeps the columns as they are until the transaction ends. A type that the table's owner has made in the
+// meantime would bring casts of his, which would run with the rights of whoever runs this.
+func (p *Plan) sameTypes(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, "lock table "+p.Source.Name+" in access share mode"); err != nil {
+		return err
+	}
+	names := append(slices.Clone(p.bare), p.Source.Key...)
+	types := make([]uint32, len(names))
+	for i, name := range names {
+		types[i] = p.Source.column(name).typeOID
+	}
+	var changed []string
+	err := tx.QueryRow(ctx, `select coalesce(array_agg(distinct u.name), '{}') from unnest($2::text[], $3::oid[]) u(name, type)
+		 where not exists (select from pg_catalog.pg_attribute a where a.attrelid = $1 and a.attname = u.name and a.atttypid = u.type)`,
+		p.Source.OID, names, types).Scan(&changed)
+	if err == nil && len(changed) > 0 {
+		err = fmt.Errorf("the type of %s has changed meanwhile: the same command looks at the table anew", strings.Join(changed, ", "))
+	}
+	return err
 }
 
 // mostUnindexed is the size from which a walk needs an index: without one each batch looks through all of the table.
@@ -219,6 +246,9 @@ func (a *Adopter) batch(ctx context.Context, p *Plan, no int64, limit int, done 
 	err = a.step(ctx, p, no, func(tx pgx.Tx, at stage) error {
 		if at.state != "backfilling" {
 			return nil
+		}
+		if err := p.sameTypes(ctx, tx); err != nil {
+			return err
 		}
 		last := at.position
 		if err := tx.QueryRow(ctx, p.batchSQL(no, last == nil), limit, last).Scan(&n, &last); err != nil {

@@ -27,6 +27,7 @@ type Plan struct {
 	columns []string // of events
 	values  []string // an expression each, over the row n
 	topic   string   // the expression that the lateral subquery t is for
+	bare    []string // columns that expressions take as they are, so that casts of their types run
 }
 
 // NewPlan finds everything that does not fit the table. orderBy "" looks for an identity or a serial column.
@@ -37,6 +38,9 @@ func NewPlan(schema string, s *Source, m Map, orderBy string) (*Plan, error) {
 		p.OrderBy = counting(s)
 	} else if err := orderable(s, p.OrderBy); err != nil {
 		faults = append(faults, err)
+	}
+	if p.OrderBy != "" {
+		faults = append(faults, p.bareUse(s.column(p.OrderBy)))
 	}
 	for _, field := range fields {
 		if m[field] == "" && (field != "headers" || len(m.headerNames()) == 0) {
@@ -94,9 +98,11 @@ func (p *Plan) CanBackfill() error {
 		faults = append(faults, fmt.Errorf("%s has no primary key, by which old rows are told from new ones", s.Name))
 	}
 	for _, name := range s.Key {
-		if c := s.column(name); !slices.Contains(plainTypes, c.Type) {
+		c := s.column(name)
+		if !slices.Contains(plainTypes, c.Type) {
 			faults = append(faults, fmt.Errorf("column %s of the primary key is %s", name, c.Type))
 		}
+		faults = append(faults, p.bareUse(c))
 	}
 	if s.Leased > 0 {
 		faults = append(faults, fmt.Errorf("a relay of another kind has reserved %d rows of %s (lease_owner): stop it first, or they are published twice", s.Leased, s.Name))
@@ -167,6 +173,23 @@ func (p *Plan) add(field, value string) error {
 	return p.whole(field, p.Source.column(parts[0].text))
 }
 
+// bareUse notes that an expression has a column as it is. A cast or a comparison of a type that somebody has made is his
+// code, and would run with the rights of the outbox's owner, or of whoever runs relay adopt. The error is about a type that
+// the table's owner may make anew under the same name.
+func (p *Plan) bareUse(c *Column) error {
+	if c == nil {
+		return nil
+	}
+	if !p.Source.Trusted && !c.Builtin {
+		return fmt.Errorf("column %s has a type that is none of PostgreSQL's own, and %s belongs to %s, who may not do what the owner of schema %s may: "+
+			"only a text field can take it", c.Name, p.Source.Name, p.Source.Owner, p.Schema)
+	}
+	if !slices.Contains(p.bare, c.Name) {
+		p.bare = append(p.bare, c.Name)
+	}
+	return nil
+}
+
 func (p *Plan) put(column, value string) {
 	p.columns, p.values = append(p.columns, column), append(p.values, value)
 }
@@ -179,8 +202,19 @@ func (p *Plan) text(value string) (string, error) {
 	}
 	terms := make([]string, len(parts))
 	for i, part := range parts {
-		if terms[i] = literal(part.text); part.column {
-			terms[i] = "n." + quote(part.text) + "::text"
+		terms[i] = literal(part.text)
+		if !part.column {
+			continue
+		}
+		c := p.Source.column(part.text)
+		terms[i] = "n." + quote(c.Name) + "::text"
+		if c.Own || !c.Builtin && !p.Source.Trusted { // by the type's output function, which is a superuser's
+			terms[i] = fmt.Sprintf("case when num_nulls(n.%[1]s) = 0 then format('%%s', n.%[1]s) end", quote(c.Name))
+			if len(parts) > 1 {
+				terms[i] = "(" + terms[i] + ")"
+			}
+		} else if err := p.bareUse(c); err != nil {
+			return "", err
 		}
 	}
 	return strings.Join(terms, " || "), nil
@@ -189,6 +223,9 @@ func (p *Plan) text(value string) (string, error) {
 // whole is a field that takes a column's value.
 func (p *Plan) whole(field string, c *Column) error {
 	column := "n." + quote(c.Name)
+	if err := p.bareUse(c); err != nil {
+		return err
+	}
 	switch field + " " + c.Type {
 	case "id uuid":
 		p.putID(c, column)
@@ -245,6 +282,9 @@ func (p *Plan) headers(value string) error {
 			return fmt.Errorf("%s has no column %q (it has %s)", p.Source.Name, value, p.Source.columnNames())
 		case c.Type != "json" && c.Type != "jsonb":
 			return fmt.Errorf("column %s is %s; it can be json or jsonb, with an object in it", c.Name, c.Type)
+		}
+		if err := p.bareUse(c); err != nil {
+			return err
 		}
 		column := "n." + quote(c.Name)
 		plain := column

@@ -19,6 +19,8 @@ type Source struct {
 	Columns    []Column
 	Key        []string // the primary key's columns, in its order; nil without one
 	Partitions []string // as SQL, without the table itself; foreign tables left out
+	Owner      string   // a role
+	Trusted    bool     // the owner may do what the owner of the outbox may, so nothing has to be kept from him
 	Leased     int      // rows that a relay of another kind has reserved just now (nest_outbox); 0 where there is no such column
 }
 
@@ -28,7 +30,16 @@ type Column struct {
 	Type     string // the base type of a domain, without length, such as "uuid"
 	NotNull  bool
 	Counting bool // an identity, or a default of nextval
+	// Own says that the type, or what a domain is made of, is none of PostgreSQL's own: a cast of it may be anybody's code.
+	Own bool
+	// Builtin says that the type is one of PostgreSQL's own and no domain.
+	Builtin bool
+
+	typeOID uint32 // as declared
 }
+
+// firstOwn is the first oid that PostgreSQL gives to what people make (FirstNormalObjectId).
+const firstOwn = "16384"
 
 func (s *Source) column(name string) *Column {
 	at := slices.IndexFunc(s.Columns, func(c Column) bool { return c.Name == name })
@@ -51,21 +62,23 @@ const sourceSQL = `
 select c.oid, c.relkind::text, c.relispartition, c.relpersistence::text,
        format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname,
        coalesce((select inhparent::regclass::text from pg_catalog.pg_inherits where inhrelid = c.oid and c.relispartition), ''),
-       c.oid = any (array(select to_regclass(format('%I.%I', $2::text, own)) from unnest($3::text[]) own))
+       c.oid = any (array(select to_regclass(format('%I.%I', $2::text, own)) from unnest($3::text[]) own)),
+       pg_get_userbyid(c.relowner),
+       coalesce((select pg_has_role(c.relowner, e.relowner, 'member') from pg_catalog.pg_class e where e.oid = to_regclass(format('%I.events', $2::text))), false)
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.oid = to_regclass($1)`
 
 // A domain is taken for what it is made of, at any depth.
 const columnsSQL = `
-with recursive base(attnum, attname, typid, attnotnull, counting) as (
-    select a.attnum, a.attname, a.atttypid, a.attnotnull,
+with recursive base(attnum, attname, typid, declared, attnotnull, counting) as (
+    select a.attnum, a.attname, a.atttypid, a.atttypid, a.attnotnull,
            a.attidentity <> '' or coalesce(pg_get_expr(d.adbin, d.adrelid) like 'nextval(%', false)
       from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
      where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
     union all
-    select b.attnum, b.attname, t.typbasetype, b.attnotnull or t.typnotnull, b.counting
+    select b.attnum, b.attname, t.typbasetype, b.declared, b.attnotnull or t.typnotnull, b.counting
       from base b join pg_catalog.pg_type t on t.oid = b.typid where t.typtype = 'd')
-select b.attname, format_type(b.typid, null), b.attnotnull, b.counting
+select b.attname, format_type(b.typid, null), b.attnotnull, b.counting, b.typid >= ` + firstOwn + `, b.declared < ` + firstOwn + `, b.declared::oid
   from base b join pg_catalog.pg_type t on t.oid = b.typid where t.typtype <> 'd' order by b.attnum`
 
 const keySQL = `
@@ -94,7 +107,7 @@ func Inspect(ctx context.Context, c *pgx.Conn, schema, table string) (*Source, e
 	var kind, persistence, parent string
 	var partition, own bool
 	err := c.QueryRow(ctx, sourceSQL, table, schema, []string{"events", "parked", "inbox", "adopted_waiting"}).
-		Scan(&s.OID, &kind, &partition, &persistence, &s.Name, &s.Plain, &parent, &own)
+		Scan(&s.OID, &kind, &partition, &persistence, &s.Name, &s.Plain, &parent, &own, &s.Owner, &s.Trusted)
 	syntax, _ := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -120,7 +133,9 @@ func Inspect(ctx context.Context, c *pgx.Conn, schema, table string) (*Source, e
 		return nil, fmt.Errorf("%s feeds another outbox already, by its trigger %s: that of schema %s", s.Name, triggerName, foreign)
 	}
 	rows, _ := c.Query(ctx, columnsSQL, s.OID)
-	s.Columns, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Column])
+	s.Columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Column, err error) {
+		return c, row.Scan(&c.Name, &c.Type, &c.NotNull, &c.Counting, &c.Own, &c.Builtin, &c.typeOID)
+	})
 	if err == nil {
 		err = c.QueryRow(ctx, keySQL, s.OID).Scan(&s.Key)
 	}

@@ -3,6 +3,7 @@ package adopt
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -46,8 +47,41 @@ func (p *Plan) body(holding int64) string {
 		more = []string{fmt.Sprint(holding), p.rowKey()}
 	}
 	rows := "(select r.*, row_number() over () as " + arrival + " from relay_rows r) n"
-	return fmt.Sprintf("\nbegin\n    insert into %s (%s)\n    %s;\n    return null;\nend ",
-		target, strings.Join(columns, ", "), p.selection(rows, p.order(), more...))
+	return fmt.Sprintf("\nbegin\n%s    insert into %s (%s)\n    %s;\n    return null;\nend ",
+		p.guard(holding != 0), target, strings.Join(columns, ", "), p.selection(rows, p.order(), more...))
+}
+
+// guard is the part of the function that keeps an owner of the table who may not act as the outbox's from making it run a
+// cast of his own: he can give a column another type at any time.
+func (p *Plan) guard(withKey bool) string {
+	if p.Source.Trusted {
+		return ""
+	}
+	return fmt.Sprintf(`    if exists (%s) then
+        raise exception using errcode = 'object_not_in_prerequisite_state',
+            message = %s,
+            hint = %s;
+    end if;
+`, p.madeTypes("tg_relid", withKey), literal("relay adopt: a column of "+p.Source.Name+" has got a type that is none of PostgreSQL's own"),
+		literal("Give the column the type that it had; or end the adoption with relay unadopt "+p.Source.Name+"."))
+}
+
+// madeTypes selects the columns that expressions take as they are and that have a type which somebody has made.
+func (p *Plan) madeTypes(table string, withKey bool) string {
+	names := slices.Clone(p.bare)
+	for _, name := range p.Source.Key {
+		if withKey && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for i, name := range names {
+		names[i] = literal(name)
+	}
+	if len(names) == 0 {
+		return "select where false"
+	}
+	return fmt.Sprintf("select from pg_catalog.pg_attribute where attrelid = %s and atttypid >= %s and attname in (%s)",
+		table, firstOwn, strings.Join(names, ", "))
 }
 
 // settings of the trigger function. Nothing that a writer has set changes what the function does.
