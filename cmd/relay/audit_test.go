@@ -83,7 +83,7 @@ func valuesOf(t *testing.T, b *fake.Broker, topic string, n int) []string {
 // valuesUntil reads a topic from its beginning until done says that it has enough, for 20 s at most.
 func valuesUntil(t *testing.T, b *fake.Broker, topic string, done func(values []string) bool) (values []string) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Brokers()...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Brokers()...), kgo.ConsumeTopics(topic), kgo.DisableFetchSessions(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func (s *debeziumSite) forget(partitions int32, names ...string) {
 func (s *debeziumSite) records(n int, topics ...string) map[string][]*kgo.Record {
 	s.t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(strings.TrimPrefix(s.env[1], "RELAY_KAFKA_BROKERS="), ",")...),
-		kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		kgo.ConsumeTopics(topics...), kgo.DisableFetchSessions(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		s.t.Fatal(err)
 	}

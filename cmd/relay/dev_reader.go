@@ -24,7 +24,7 @@ type devReader struct {
 
 // run reads all topics until ctx ends or the samples that are wanted were seen.
 func (d *devReader) run(ctx context.Context, brokers []string) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeRegex(), kgo.ConsumeTopics("^[^_].*"),
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeRegex(), kgo.ConsumeTopics("^[^_].*"), kgo.DisableFetchSessions(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AfterMilli(time.Now().UnixMilli())),
 		kgo.FetchMaxWait(500*time.Millisecond), kgo.MetadataMaxAge(time.Second), kgo.MetadataMinAge(100*time.Millisecond))
 	if err != nil {

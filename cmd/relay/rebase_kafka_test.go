@@ -186,7 +186,7 @@ func (s *restoreSite) refusesTheOldID(env []string) {
 // next one was not above the one before. It waits for n records, and for more than there should be.
 func (s *restoreSite) committed(n int) (copies map[int]int, turns int) {
 	s.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(s.topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(s.topic), kgo.DisableFetchSessions(), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond), kgo.KeepControlRecords())
 	if err != nil {
 		s.t.Fatal(err)

@@ -55,7 +55,7 @@ type watch struct {
 // watch consumes what comes to the topic from now on, until the end of the test.
 func (s *site) watch(topic string) *watch {
 	s.t.Helper()
-	client := must(kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(topic),
+	client := must(kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(topic), kgo.DisableFetchSessions(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))(s.t)
 	w := &watch{site: s, arrived: map[string]time.Time{}}
 	ctx, end := context.WithCancel(context.Background())

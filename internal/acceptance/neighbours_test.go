@@ -137,7 +137,7 @@ func (r street) perSpell() int {
 
 // read notes when each event comes, until the end of the test.
 func (n *neighbours) read(topics []string) {
-	client := must(kgo.NewClient(kgo.SeedBrokers(n.brokers...), kgo.ConsumeTopics(topics...),
+	client := must(kgo.NewClient(kgo.SeedBrokers(n.brokers...), kgo.ConsumeTopics(topics...), kgo.DisableFetchSessions(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))(n.t)
 	ctx, end := context.WithCancel(context.Background())
 	var wait sync.WaitGroup

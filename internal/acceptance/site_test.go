@@ -149,7 +149,7 @@ func (s *site) ends(topic string) map[int32]int64 {
 func (s *site) readBack(topic string, take func(*kgo.Record)) {
 	s.t.Helper()
 	ends := s.ends(topic)
-	client := must(kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(topic),
+	client := must(kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(topic), kgo.DisableFetchSessions(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), // one may be the last
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))(s.t)
 	defer client.Close()

@@ -45,7 +45,7 @@ func (r *rig) exactly() Options {
 // committed gives the records of a topic that a read_committed consumer sees, up to the end it had.
 func (r *rig) committed(topic string) []*kgo.Record {
 	r.t.Helper()
-	c, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	c, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ConsumeTopics(topic), kgo.DisableFetchSessions(), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond), kgo.KeepControlRecords())
 	if err != nil {
 		r.t.Fatal(err)

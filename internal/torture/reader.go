@@ -38,7 +38,7 @@ func (s *site) newReader(committed bool, lines *journal.Writer) (*reader, error)
 	if committed {
 		level = kgo.ReadCommitted()
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(s.topics()...), kgo.ClientID("relay-torture"),
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(s.topics()...), kgo.DisableFetchSessions(), kgo.ClientID("relay-torture"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(level),
 		// A partition's last offset may be the mark of a transaction: without marks its end would never be seen.
 		kgo.KeepControlRecords(),

@@ -163,7 +163,7 @@ func TestTorture_CatchesABrokenRelay(t *testing.T) {
 	} {
 		t.Run(variant.name, func(t *testing.T) {
 			t.Parallel() // each has servers of its own, and a run lasts as long as it is told to
-			const seeds = 3
+			const seeds = 6
 			for seed := range uint64(seeds) {
 				result := tortured(t, Options{Seed: seed + 1, Duration: 35 * time.Second, Round: 14 * time.Second, Relay: binary, Nodes: variant.nodes,
 					Faults: []string{"kafka_net_hang"},

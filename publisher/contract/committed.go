@@ -35,7 +35,7 @@ func visible(t testing.TB, brokers []string, topic string) (values []string, ope
 		end, _ := ends.Lookup(topic, o.Partition)
 		open = open || o.Offset < end.Offset
 	})
-	consumer, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic),
+	consumer, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.DisableFetchSessions(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), // one may be the last
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {

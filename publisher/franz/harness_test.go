@@ -67,7 +67,7 @@ func values(t testing.TB, brokers []string, topic string) (all []string) {
 	}
 	end, _ := ends.Lookup(topic, 0)
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.FetchMaxWait(50*time.Millisecond),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}), kgo.DisableFetchSessions())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func TestWorker_DebeziumBringsRowsToKafkaAndKeepsItsPlace(t *testing.T) {
 	if _, err := db.Exec(ctx, Table); err != nil {
 		t.Fatal(err)
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.Brokers()...), kgo.ConsumeTopics("orders"))
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.Brokers()...), kgo.ConsumeTopics("orders"), kgo.DisableFetchSessions())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func produce(t *testing.T, k *kgo.Client, topic, value string) {
 
 func consume(t *testing.T, c *Cluster, topic string, want int) []string {
 	t.Helper()
-	k := client(t, c, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	k := client(t, c, kgo.ConsumeTopics(topic), kgo.DisableFetchSessions(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got []string

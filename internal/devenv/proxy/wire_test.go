@@ -130,7 +130,7 @@ func bigFramesPass(t *testing.T, s *stage) {
 	if watch.Caught() != 1 || len(caught(t, watch).Bytes) < 100 {
 		t.Errorf("%d requests were looked at, want one", watch.Caught())
 	}
-	reader := s.client(t, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.topic: {0: kgo.NewOffset().At(before)}}))
+	reader := s.client(t, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.topic: {0: kgo.NewOffset().At(before)}}), kgo.DisableFetchSessions())
 	records := 0
 	for ctx := within(t, time.Minute); records < 2 && ctx.Err() == nil; {
 		reader.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
