@@ -200,14 +200,26 @@ func (r *adoptRun) begin(ctx context.Context, result *adoptResult) error {
 	if err != nil {
 		return err
 	}
+	if old == nil {
+		return fmt.Errorf("relay unadopt has ended the adoption of %s meanwhile", result.Table)
+	}
 	return r.carryOn(ctx, old, rows, result)
 }
 
 // again is about a table that is adopted.
 func (r *adoptRun) again(ctx context.Context, old *adopt.Adoption, result *adoptResult) error {
-	differences, err := old.Differences(ctx, r.adopter.Conn, r.plan)
+	differences, function, err := old.Differences(ctx, r.adopter.Conn, r.plan)
 	if err != nil {
 		return err
+	}
+	if function != "" && !old.Unfinished() {
+		differences = append(differences, function)
+	}
+	leaves := false
+	if r.publication != "" {
+		if leaves, err = r.adopter.InPublication(ctx, r.plan, r.publication); err != nil {
+			return err
+		}
 	}
 	result.Action, result.Backfilled = "unchanged", old.Backfilled
 	switch {
@@ -222,13 +234,18 @@ func (r *adoptRun) again(ctx context.Context, old *adopt.Adoption, result *adopt
 			old.Table, old.At.UTC().Format("2006-01-02T15:04:05Z"), old.Table)
 	case old.Unfinished() && !r.backfill:
 		return fmt.Errorf("the backfill of %s is not over, and events of new rows wait for it: --backfill goes on", old.Table)
-	case r.publication != "":
+	case leaves:
 		return fmt.Errorf("%s is adopted, so it cannot leave a publication in the same transaction: relay unadopt %s first", old.Table, old.Table)
 	case len(differences) > 0:
 		result.Action = "replaced"
 		return r.adopter.Replace(ctx, r.plan, old)
 	}
-	repaired, err := r.adopter.Repair(ctx, r.plan)
+	if function != "" {
+		if err := r.adopter.Refresh(ctx, r.plan, old); err != nil {
+			return err
+		}
+	}
+	repaired, err := r.adopter.Repair(ctx, r.plan, old)
 	if err != nil {
 		return err
 	}

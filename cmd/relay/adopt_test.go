@@ -231,3 +231,40 @@ func TestAdopt_SaysWhatIsWrong(t *testing.T) {
 	}
 	execute(t, conn, `rollback`)
 }
+
+// A deployment gives the same command each time, also the one with which the table left Debezium.
+func TestAdopt_LeavesThePublicationOnce(t *testing.T) {
+	env, conn := database(t)
+	execute(t, conn, shopTable+`; create publication dbz for table shop`)
+	command := append(append([]string{"adopt", "shop"}, shopMap...), "--leave-publication", "dbz")
+	if out := runRelay(t, env, command...).wants(t, exitDone); !strings.HasPrefix(out, "adopted") {
+		t.Error(out)
+	}
+	if out := runRelay(t, env, command...).wants(t, exitDone); !strings.Contains(out, "nothing to do") {
+		t.Error(out)
+	}
+	execute(t, conn, `alter publication dbz add table shop`)
+	if r := runRelay(t, env, command...); r.code != exitFailed || !strings.Contains(r.errors, "cannot leave a publication in the same transaction") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// The cure that relay check names for a table that is gone must not end the adoption of the one that has its name now.
+func TestUnadopt_ATableThatIsGone(t *testing.T) {
+	env, conn := database(t)
+	execute(t, conn, shopTable)
+	command := append([]string{"adopt", "shop"}, shopMap...)
+	runRelay(t, env, command...).wants(t, exitDone)
+	execute(t, conn, `alter table shop rename to shop_old; `+shopTable)
+	runRelay(t, env, command...).wants(t, exitDone)
+	execute(t, conn, `drop table shop_old`)
+	if out := runRelay(t, env, "check").out; !strings.Contains(out, "public.shop is gone") || !strings.Contains(out, "relay unadopt public.shop") {
+		t.Error(out)
+	}
+	if out := runRelay(t, env, "unadopt", "public.shop").wants(t, exitDone); !strings.Contains(out, "the table that had this name when it was adopted") {
+		t.Error(out)
+	}
+	if out := runRelay(t, env, "check").out; strings.Contains(out, "is gone") || !strings.Contains(out, "rows of public.shop become events") {
+		t.Error(out)
+	}
+}

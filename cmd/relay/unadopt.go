@@ -38,7 +38,11 @@ go to the outbox, older rows that it has not come to give none.`,
 			}
 			defer closePostgres(conn)
 			result := unadoptResult{Table: args[0]}
-			old, err := adopt.Find(ctx, conn, cfg.Outbox.Schema, args[0])
+			old, err := adopt.FindFormer(ctx, conn, cfg.Outbox.Schema, args[0])
+			former := old != nil
+			if err == nil && !former {
+				old, err = adopt.Find(ctx, conn, cfg.Outbox.Schema, args[0])
+			}
 			if err != nil {
 				return explainMissing(err, cfg.Outbox.Schema)
 			}
@@ -57,7 +61,11 @@ go to the outbox, older rows that it has not come to give none.`,
 				_, err = fmt.Fprintf(g.stdout, "nothing to do: %s is not adopted\n", args[0])
 				return err
 			}
-			fmt.Fprintf(g.stdout, "%s  %s: rows that are inserted give no more events\n", g.styleFor(g.stdout).good("unadopted"), result.Table)
+			what := "rows that are inserted give no more events"
+			if former {
+				what = "the table that had this name when it was adopted"
+			}
+			fmt.Fprintf(g.stdout, "%s  %s: %s\n", g.styleFor(g.stdout).good("unadopted"), result.Table, what)
 			if result.Waited > 0 {
 				fmt.Fprintf(g.stdout, "%s that waited for the backfill will be delivered\n", count(int(result.Waited), "event"))
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,10 +15,12 @@ import (
 	"github.com/outboxrelay/relay/internal/store"
 )
 
-// Whoever waits for a lock makes later writers wait behind him. So Adopter waits for a second, gives way, and tries again.
+// Whoever waits for a lock makes later writers wait behind him. So Adopter waits for a moment, gives way, and tries again.
+// The moment is longer than PostgreSQL's deadlock_timeout, after which an autovacuum that is in the way is ended. A table
+// with partitions has a lock for each, and the statement's own limit is for all of them.
 const (
-	lockTimeout = "1s"
-	lockPause   = 2 * time.Second
+	lockTimeout = "1500ms"
+	lockPause   = 2500 * time.Millisecond
 )
 
 // committed is said, because a server or a role may have another default: what is seen after a lock was granted is what
@@ -26,7 +29,10 @@ var committed = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 
 // Settings of the session: text of positions and keys as in the trigger function; no row of the table hidden by a
 // policy (PostgreSQL fails instead); and no limit for a look through a large table.
-const sessionSettings = "set timezone = 'UTC'; set datestyle = 'ISO'; set row_security = off; set statement_timeout = 0; set jit = off"
+const sessionSettings = `set timezone = 'UTC'; set datestyle = 'ISO'; set row_security = off; set jit = off;
+	set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1; set lc_monetary = 'C';
+	set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;
+	select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout'`
 
 // Adopter changes the database, as the owner of the outbox's schema who also owns the table.
 type Adopter struct {
@@ -45,25 +51,43 @@ func Open(ctx context.Context, c *pgx.Conn) (*Adopter, error) {
 	return &Adopter{Conn: c}, nil
 }
 
-// inTurn runs do in a transaction that has the lock, however often it has to ask. do may run more than once, and each
-// time after what it did before was undone.
-func (a *Adopter) inTurn(ctx context.Context, table uint32, lock string, do func(tx pgx.Tx) error) error {
+// turn is work under a lock of the table.
+type turn struct {
+	table uint32
+	lock  string // the statement that takes it
+	// readers says that the lock waits for those who only read, too.
+	readers bool
+	// before, unless nil, is called before each try.
+	before func(ctx context.Context) error
+	// do may run more than once, and each time after what it did before was undone.
+	do func(tx pgx.Tx) error
+}
+
+// errAgain is what a turn's do returns when it wants before to be called first.
+var errAgain = errors.New("once more")
+
+// inTurn runs t.do in a transaction that has the lock, however often it has to ask.
+func (a *Adopter) inTurn(ctx context.Context, t turn) error {
 	for {
+		if t.before != nil {
+			if err := t.before(ctx); err != nil {
+				return err
+			}
+		}
 		err := pgx.BeginTxFunc(ctx, a.Conn, committed, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, "set local lock_timeout = '"+lockTimeout+"'"); err != nil {
+			if err := locked(ctx, tx, t.lock); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, lock); err != nil {
-				return err
-			}
-			return do(tx)
+			return t.do(tx)
 		})
-		server, ok := errors.AsType[*pgconn.PgError](err)
-		if !ok || server.Code != "55P03" && server.Code != "40P01" { // lock_not_available, deadlock_detected
+		if errors.Is(err, errAgain) {
+			continue
+		}
+		if !isTurnOver(err) || ctx.Err() != nil {
 			return err
 		}
 		if a.Waits != nil {
-			a.Waits(a.holder(ctx, table))
+			a.Waits(a.holder(ctx, t))
 		}
 		select {
 		case <-ctx.Done():
@@ -73,17 +97,45 @@ func (a *Adopter) inTurn(ctx context.Context, table uint32, lock string, do func
 	}
 }
 
-// holder names who has held a lock on the table for longest.
-func (a *Adopter) holder(ctx context.Context, table uint32) string {
+// locked takes the lock, for which it waits for lockTimeout at most.
+func locked(ctx context.Context, tx pgx.Tx, lock string) error {
+	const limits = "set local lock_timeout = '" + lockTimeout + "'; set local statement_timeout = '" + lockTimeout + "'"
+	if _, err := tx.Exec(ctx, limits); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, lock); err != nil {
+		if server, ok := errors.AsType[*pgconn.PgError](err); ok && server.Code == queryCanceled {
+			return fmt.Errorf("%w: %w", errNoLock, err)
+		}
+		return err
+	}
+	_, err := tx.Exec(ctx, "set local statement_timeout = 0")
+	return err
+}
+
+const queryCanceled = "57014"
+
+var errNoLock = errors.New("the lock was not granted")
+
+// isTurnOver says that others have the locks.
+func isTurnOver(err error) bool {
+	server, ok := errors.AsType[*pgconn.PgError](err)
+	return errors.Is(err, errNoLock) || ok && (server.Code == "55P03" || server.Code == deadlock) // lock_not_available
+}
+
+const deadlock = "40P01"
+
+// holder names who has held a lock that is in the way for longest.
+func (a *Adopter) holder(ctx context.Context, t turn) string {
 	const query = `
 select coalesce(format('process %s (%s, user %s) has had a transaction open for %s', l.pid, coalesce(nullif(a.application_name, ''), 'no name'), a.usename,
                        date_trunc('second', clock_timestamp() - a.xact_start)), 'a prepared transaction')
   from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
- where l.relation = $1 and l.granted and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
-   and l.mode <> 'AccessShareLock' and l.pid is distinct from pg_backend_pid()
+ where (l.relation = $1 or l.relation = any (select relid::oid from pg_catalog.pg_partition_tree($1::oid::regclass))) and l.granted and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+   and (l.mode <> 'AccessShareLock' or $2) and l.pid is distinct from pg_backend_pid()
  order by a.xact_start nulls first limit 1`
 	var text string
-	if err := a.Conn.QueryRow(ctx, query, table).Scan(&text); err != nil {
+	if err := a.Conn.QueryRow(ctx, query, t.table, t.readers).Scan(&text); err != nil {
 		return "somebody who has ended meanwhile"
 	}
 	return text
@@ -101,27 +153,31 @@ func execute(ctx context.Context, tx pgx.Tx, statements []string) error {
 // Install adopts the table: rows that commit after it give events. It waits until all that have written to the table
 // have ended their transactions, and lets nobody write in between.
 func (a *Adopter) Install(ctx context.Context, p *Plan) error {
-	err := a.inTurn(ctx, p.Source.OID, p.lock(), func(tx pgx.Tx) error {
+	err := a.inTurn(ctx, turn{table: p.Source.OID, lock: p.lock(), do: func(tx pgx.Tx) error {
 		if err := execute(ctx, tx, p.install()); err != nil {
 			return err
 		}
 		return a.operation(ctx, tx, p, "adopt", 0)
-	})
+	}})
 	return p.explain(err)
 }
 
 // Replace gives an adopted table another map, and triggers where they are missing or disabled. All rows of a statement
 // go by the one map or by the other.
 func (a *Adopter) Replace(ctx context.Context, p *Plan, old *Adoption) error {
-	if old.Unfinished() {
-		return ErrUnfinished
-	}
+	p.Function = old.function
 	m, err := json.Marshal(p.Map)
 	if err != nil {
 		return err
 	}
-	err = a.inTurn(ctx, p.Source.OID, p.lock(), func(tx pgx.Tx) error {
-		if err := execute(ctx, tx, append(p.function(0), p.triggers(nil)...)); err != nil {
+	err = a.inTurn(ctx, turn{table: p.Source.OID, lock: p.lock(), do: func(tx pgx.Tx) error {
+		switch now, err := still(ctx, tx, p.Schema, old.No); {
+		case err != nil:
+			return err
+		case now != "live":
+			return ErrUnfinished
+		}
+		if err := p.anew(ctx, tx, 0); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, fmt.Sprintf(`update %s set map = $2, order_by = nullif($3, ''), source_name = $4, touched_at = clock_timestamp()
@@ -130,13 +186,64 @@ func (a *Adopter) Replace(ctx context.Context, p *Plan, old *Adoption) error {
 			return err
 		}
 		return a.operation(ctx, tx, p, "adopt", 0)
-	})
+	}})
 	return p.explain(err)
+}
+
+// Refresh makes the trigger function and the triggers of a backfill that is not over anew, as this relay makes them for the
+// table as it is now. The map, the order and the key have to be the same.
+func (a *Adopter) Refresh(ctx context.Context, p *Plan, old *Adoption) error {
+	p.Function = old.function
+	err := a.inTurn(ctx, turn{table: p.Source.OID, lock: p.lock(), do: func(tx pgx.Tx) error {
+		switch now, err := still(ctx, tx, p.Schema, old.No); {
+		case err != nil:
+			return err
+		case now == "live":
+			return errOver
+		}
+		return p.anew(ctx, tx, old.No)
+	}})
+	if errors.Is(err, errOver) {
+		err = nil
+	}
+	return p.explain(err)
+}
+
+// anew makes function and triggers. CREATE OR REPLACE TRIGGER forgets ENABLE ALWAYS, with which replicated rows give events.
+func (p *Plan) anew(ctx context.Context, tx pgx.Tx, holding int64) error {
+	rows, _ := tx.Query(ctx, `select format('alter table %s enable always trigger %I', tgrelid::regclass, tgname) from pg_catalog.pg_trigger
+		where tgfoid = to_regprocedure($1)::oid and tgenabled = 'A'`, p.ours(p.Function)+"()")
+	always, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	return execute(ctx, tx, slices.Concat(p.function(holding, true), p.triggers(nil), always))
+}
+
+// InPublication says whether the table is one that a publication names.
+func (a *Adopter) InPublication(ctx context.Context, p *Plan, publication string) (in bool, err error) {
+	err = a.Conn.QueryRow(ctx, `select exists (select from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid
+		where p.pubname = $1 and r.prrelid = $2)`, publication, p.Source.OID).Scan(&in)
+	if err != nil {
+		err = fmt.Errorf("look at publication %s: %w", publication, err)
+	}
+	return in, err
+}
+
+// still gives the state of an adoption, and keeps it until the transaction ends: what was found before the lock was granted
+// may be another adoption of the table by now, or none.
+func still(ctx context.Context, tx pgx.Tx, schema string, no int64) (state string, err error) {
+	err = tx.QueryRow(ctx, fmt.Sprintf("select state from %s where adoption_no = $1 for update", pgx.Identifier{schema, "adoptions"}.Sanitize()), no).Scan(&state)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = errEnded
+	}
+	return state, err
 }
 
 // Repair makes the triggers that are missing or disabled, and returns the tables they were made for. Rows that came in
 // while there was no trigger give no events.
-func (a *Adopter) Repair(ctx context.Context, p *Plan) (tables []string, err error) {
+func (a *Adopter) Repair(ctx context.Context, p *Plan, old *Adoption) (tables []string, err error) {
+	p.Function = old.function
 	const query = `
 select format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.oid = any (array[$1::oid] || array(select relid::oid from pg_catalog.pg_partition_tree($1::oid::regclass))) and c.relkind <> 'f'
@@ -146,7 +253,12 @@ select format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c join pg_
 	if tables, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(tables) == 0 {
 		return nil, err
 	}
-	err = a.inTurn(ctx, p.Source.OID, p.lock(), func(tx pgx.Tx) error { return execute(ctx, tx, p.triggers(tables)) })
+	err = a.inTurn(ctx, turn{table: p.Source.OID, lock: p.lock(), do: func(tx pgx.Tx) error {
+		if _, err := still(ctx, tx, p.Schema, old.No); err != nil {
+			return err
+		}
+		return execute(ctx, tx, p.triggers(tables))
+	}})
 	return tables, p.explain(err)
 }
 
@@ -157,9 +269,6 @@ var ErrUnfinished = errors.New("the backfill is not over")
 // ErrUnfinished, unless abandon: then events that wait for it go to the outbox, and rows it has not come to give none.
 // It returns how many waited.
 func (a *Adopter) Remove(ctx context.Context, schema string, old *Adoption, abandon bool) (waited int64, err error) {
-	if old.Unfinished() && !abandon {
-		return 0, ErrUnfinished
-	}
 	lock := "select 1"
 	if old.oid != 0 {
 		var name *string
@@ -172,7 +281,13 @@ func (a *Adopter) Remove(ctx context.Context, schema string, old *Adoption, aban
 			lock = "lock table " + *name + " in access exclusive mode"
 		}
 	}
-	err = a.inTurn(ctx, old.oid, lock, func(tx pgx.Tx) error {
+	err = a.inTurn(ctx, turn{table: old.oid, lock: lock, readers: true, do: func(tx pgx.Tx) error {
+		switch now, err := still(ctx, tx, schema, old.No); {
+		case err != nil:
+			return err
+		case now != "live" && !abandon:
+			return ErrUnfinished
+		}
 		p := &Plan{Schema: schema, Source: &Source{Name: old.Table}}
 		if waited, err = p.drain(ctx, tx, old.No, nil); err != nil {
 			return err
@@ -181,7 +296,7 @@ func (a *Adopter) Remove(ctx context.Context, schema string, old *Adoption, aban
 			return err
 		}
 		return a.operation(ctx, tx, p, "unadopt", waited)
-	})
+	}})
 	if err != nil {
 		return 0, fmt.Errorf("unadopt %s: %w", old.Table, explainOwner(err, schema))
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A batch is to take about so long: short enough to hold nothing up, long enough to be quick.
@@ -85,24 +86,32 @@ func (p *Plan) checkIndex(ctx context.Context, c *pgx.Conn) error {
 	if err != nil || bytes < mostUnindexed {
 		return err
 	}
-	indexed, err := p.Source.indexed(ctx, c, p.OrderBy)
+	indexed, err := p.Source.indexed(ctx, c, p.sortKey())
 	if err != nil || indexed {
 		return err
 	}
-	return fmt.Errorf("no index of %[1]s begins with %[2]s, and each batch would look through the whole table: create index concurrently on %[1]s (%[3]s); it can be dropped afterwards",
-		p.Source.Name, p.OrderBy, quote(p.OrderBy))
+	var quoted []string
+	for _, name := range p.sortKey() {
+		quoted = append(quoted, quote(name))
+	}
+	on := p.Source.Name
+	if len(p.Source.Partitions) > 0 { // which takes none concurrently
+		on = "each of its partitions"
+	}
+	return fmt.Errorf("no index of %[1]s begins with %[2]s, and each batch would look through the whole table: create index concurrently on %[4]s (%[3]s); it can be dropped afterwards",
+		p.Source.Name, strings.Join(p.sortKey(), ", "), strings.Join(quoted, ", "), on)
 }
 
 // Begin adopts the table so that events of new rows wait: from here on the older rows are those that have none waiting.
 // It locks as [Adopter.Install] does.
 func (a *Adopter) Begin(ctx context.Context, p *Plan) error {
-	err := a.inTurn(ctx, p.Source.OID, p.lock(), func(tx pgx.Tx) error {
+	err := a.inTurn(ctx, turn{table: p.Source.OID, lock: p.lock(), do: func(tx pgx.Tx) error {
 		var no int64
 		if err := tx.QueryRow(ctx, p.record("backfilling")+" returning adoption_no").Scan(&no); err != nil {
 			return err
 		}
-		return execute(ctx, tx, append(p.function(no), p.triggers(nil)...))
-	})
+		return execute(ctx, tx, append(p.function(no, false), p.triggers(nil)...))
+	}})
 	return p.explain(err)
 }
 
@@ -120,6 +129,11 @@ func (a *Adopter) backfill(ctx context.Context, p *Plan, no int64, done *Progres
 	if err := a.walk(ctx, p, no, done, tell); err != nil {
 		return err
 	}
+	return a.switchOver(ctx, p, no, done, tell)
+}
+
+// catchUp moves what waits to the outbox until little is left, or writers prove to be faster.
+func (a *Adopter) catchUp(ctx context.Context, p *Plan, no int64, done *Progress, tell func(Progress)) error {
 	for range drainRounds {
 		var n int64
 		err := a.step(ctx, p, no, func(tx pgx.Tx, _ stage) (err error) {
@@ -136,12 +150,12 @@ func (a *Adopter) backfill(ctx context.Context, p *Plan, no int64, done *Progres
 			break
 		}
 	}
-	return a.switchOver(ctx, p, no, done)
+	return nil
 }
 
 var (
 	errOver  = errors.New("another relay adopt has finished the backfill")
-	errEnded = errors.New("relay unadopt has ended the adoption")
+	errEnded = errors.New("relay unadopt has ended the adoption meanwhile")
 )
 
 // stage is where a backfill is.
@@ -156,20 +170,26 @@ type stage struct {
 const byIndex = `set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_sort = off;
 	set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_material = off`
 
-// step runs do in a transaction with the adoption's row locked, so that two runs do not do the same.
+// step runs do in a transaction with the adoption's row locked, so that two runs do not do the same. Who has locked the table
+// first and wants that row is in a deadlock with it, of which one is ended.
 func (a *Adopter) step(ctx context.Context, p *Plan, no int64, do func(tx pgx.Tx, at stage) error) error {
-	return pgx.BeginTxFunc(ctx, a.Conn, committed, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, byIndex); err != nil {
+	for {
+		err := pgx.BeginTxFunc(ctx, a.Conn, committed, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, byIndex); err != nil {
+				return err
+			}
+			return p.take(ctx, tx, no, do)
+		})
+		if server, ok := errors.AsType[*pgconn.PgError](err); !ok || server.Code != deadlock {
 			return err
 		}
-		return p.take(ctx, tx, no, do)
-	})
+	}
 }
 
 func (p *Plan) take(ctx context.Context, tx pgx.Tx, no int64, do func(tx pgx.Tx, at stage) error) error {
 	var at stage
-	err := tx.QueryRow(ctx, fmt.Sprintf("select state, position from %s where adoption_no = $1 for update", p.ours("adoptions")), no).
-		Scan(&at.state, &at.position)
+	err := tx.QueryRow(ctx, fmt.Sprintf("select state, position, function from %s where adoption_no = $1 for update", p.ours("adoptions")), no).
+		Scan(&at.state, &at.position, &p.Function)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return errEnded
@@ -276,25 +296,33 @@ select count(*) from copied`, p.ours("adopted_waiting"), p.ours("events"), colum
 }
 
 // switchOver moves what still waits, and lets the trigger write to events from here on. Nobody writes to the table
-// meanwhile, so no event can come to wait after it.
-func (a *Adopter) switchOver(ctx context.Context, p *Plan, no int64, done *Progress) error {
+// meanwhile, so no event can come to wait after it. Nor may they be kept out for long: while the lock is asked for more
+// comes to wait, so that is moved before each try, and a try that finds much gives the lock back.
+func (a *Adopter) switchOver(ctx context.Context, p *Plan, no int64, done *Progress, tell func(Progress)) error {
 	var n int64
-	err := a.inTurn(ctx, p.Source.OID, p.lock(), func(tx pgx.Tx) error {
-		return p.take(ctx, tx, no, func(tx pgx.Tx, _ stage) (err error) {
-			if n, err = p.drain(ctx, tx, no, nil); err != nil {
-				return err
-			}
-			if err := execute(ctx, tx, p.function(0)); err != nil {
-				return err
-			}
-			err = tx.QueryRow(ctx, fmt.Sprintf(`update %s set state = 'live', touched_at = clock_timestamp()
-				where adoption_no = $1 returning backfilled`, p.ours("adoptions")), no).Scan(&done.Rows)
-			if err != nil {
-				return err
-			}
-			return a.operation(ctx, tx, p, "adopt", done.Rows)
-		})
-	})
+	most := int64(largestStep) // doubled with each try, for writers who are faster than catchUp
+	err := a.inTurn(ctx, turn{table: p.Source.OID, lock: p.lock(),
+		before: func(ctx context.Context) error { return a.catchUp(ctx, p, no, done, tell) },
+		do: func(tx pgx.Tx) error {
+			return p.take(ctx, tx, no, func(tx pgx.Tx, _ stage) (err error) {
+				if n, err = p.drain(ctx, tx, no, &most); err != nil {
+					return err
+				}
+				if n == most {
+					most *= 2
+					return errAgain
+				}
+				if err := execute(ctx, tx, p.function(0, true)); err != nil {
+					return err
+				}
+				err = tx.QueryRow(ctx, fmt.Sprintf(`update %s set state = 'live', touched_at = clock_timestamp()
+					where adoption_no = $1 returning backfilled`, p.ours("adoptions")), no).Scan(&done.Rows)
+				if err != nil {
+					return err
+				}
+				return a.operation(ctx, tx, p, "adopt", done.Rows)
+			})
+		}})
 	if err == nil {
 		done.Waiting += n
 	}

@@ -190,14 +190,22 @@ func TestCheck_WantsAnIndexForALargeTable(t *testing.T) {
 	}
 	check("a small table", "")
 	insert(40_000)
-	const cure = `create index concurrently on public.wide ("at")`
+	const cure = `create index concurrently on each of its partitions ("at", "id", "part")`
 	check("a large table", cure)
 	exec(t, conn, `create index on wide (part, at); create index on wide (at) where body is null; create index on wide using brin (at)`)
 	check("with indexes that do not serve", cure)
-	exec(t, conn, `create index on wide_1 (at, id)`)
+	exec(t, conn, `create index on wide_1 (at, id, part)`)
 	check("with one on half of it", cure)
 	exec(t, conn, `create index on wide_2 (at)`)
+	check("with one by which rows of one time are not told apart", cure)
+	exec(t, conn, `create unique index on wide_2 (id, at) include (part)`)
+	check("with a unique one that does not begin with it", cure)
+	exec(t, conn, `create index on wide_2 (at, id, part, body)`)
 	check("with one on each partition", "")
+	exec(t, conn, `create table log (n bigint generated always as identity unique, id uuid primary key default gen_random_uuid(), body text);
+		insert into log (body) select repeat(md5(n::text), 60) from generate_series(1, 40000) n`)
+	p = planned(t, conn, "log", "", "topic='t'", "payload=body")
+	check("with a unique one", "")
 }
 
 // PostgreSQL knows nothing of adopted_waiting, which has just begun to grow, and would compare each old row with each that

@@ -127,6 +127,15 @@ func found(t *testing.T, conn *pgx.Conn, table string) *Adoption {
 	return a
 }
 
+func former(t *testing.T, conn *pgx.Conn, table string) *Adoption {
+	t.Helper()
+	a, err := FindFormer(t.Context(), conn, "outbox", table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 // keys of the events, in their order.
 func keys(t *testing.T, conn *pgx.Conn) string {
 	t.Helper()

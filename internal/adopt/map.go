@@ -101,8 +101,23 @@ type part struct {
 	text   string
 }
 
+// errVirtual is about a column that a trigger does not see.
+func errVirtual(c *Column) error {
+	return fmt.Errorf("column %s is generated when it is read, and a trigger does not see its value: make it stored, or take what it is made of", c.Name)
+}
+
 // parseValue takes a value apart.
 func parseValue(value string, s *Source) ([]part, error) {
+	parts, err := split(value, s)
+	for _, part := range parts {
+		if c := s.column(part.text); err == nil && part.column && c.Virtual {
+			err = errVirtual(c)
+		}
+	}
+	return parts, err
+}
+
+func split(value string, s *Source) ([]part, error) {
 	if s.column(value) != nil {
 		return []part{{column: true, text: value}}, nil
 	}

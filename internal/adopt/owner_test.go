@@ -81,8 +81,8 @@ func TestAdopted_NamesATriggerThatDoesNotLook(t *testing.T) {
 		t.Errorf("%+v, %v", faults, err)
 	}
 	p := planned(t, conn, "outboxevent", "", "debezium")
-	p.Source.Trusted = true
-	exec(t, conn, p.function(0)[0])
+	p.Source.Trusted, p.Function = true, found(t, conn, "outboxevent").function
+	exec(t, conn, p.function(0, true)[0])
 	if _, faults, err := Adopted(t.Context(), conn, "outbox"); err != nil || len(faults) != 1 || faults[0].Loses || !strings.Contains(faults[0].Cure, "--replace") {
 		t.Errorf("%+v, %v", faults, err)
 	}

@@ -110,9 +110,13 @@ func (p *Plan) CanBackfill() error {
 	return errors.Join(faults...)
 }
 
-// functionName is made from the table's, within PostgreSQL's 63 bytes.
+// functionName is made from the table's, within PostgreSQL's 63 bytes. A table that was renamed keeps its function, so the
+// next one of its old name gets a number.
 func functionName(s *Source) string {
 	name := "adopt " + s.Plain
+	if s.nameTaken {
+		name += fmt.Sprint(" ", s.OID)
+	}
 	if len(name) <= 63 {
 		return name
 	}
@@ -149,8 +153,11 @@ func (p *Plan) add(field, value string) error {
 		if err != nil {
 			return err
 		}
+		if err := p.checkTopic(value); err != nil {
+			return err
+		}
 		p.topic = text
-		p.put("topic", fmt.Sprintf(`case when t.topic ~ '^[a-zA-Z0-9._-]+$' and length(t.topic) <= 249 and t.topic not in ('.', '..')
+		p.put("topic", fmt.Sprintf(`case when t.topic collate "C" ~ '^[a-zA-Z0-9._-]+$' and length(t.topic) <= 249 and t.topic not in ('.', '..')
                 then t.topic else %s end`, p.refuse("topic", "t.topic")))
 		return nil
 	case "key", "type":
@@ -173,12 +180,38 @@ func (p *Plan) add(field, value string) error {
 	return p.whole(field, p.Source.column(parts[0].text))
 }
 
+// checkTopic finds what no row can mend: with it every insert would fail.
+func (p *Plan) checkTopic(value string) error {
+	parts, err := parseValue(value, p.Source)
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if part.column {
+			continue
+		}
+		bad := strings.IndexFunc(part.text, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
+		})
+		switch {
+		case bad >= 0:
+			return fmt.Errorf("%q holds a character that Kafka does not take in a topic: it is a-z A-Z 0-9 . _ -", part.text)
+		case len(part.text) > 249, len(parts) == 1 && (part.text == "" || part.text == "." || part.text == ".."):
+			return fmt.Errorf("%q is no topic, which has 1 to 249 characters and is neither one dot nor two", part.text)
+		}
+	}
+	return nil
+}
+
 // bareUse notes that an expression has a column as it is. A cast or a comparison of a type that somebody has made is his
 // code, and would run with the rights of the outbox's owner, or of whoever runs relay adopt. The error is about a type that
 // the table's owner may make anew under the same name.
 func (p *Plan) bareUse(c *Column) error {
 	if c == nil {
 		return nil
+	}
+	if c.Virtual {
+		return errVirtual(c)
 	}
 	if !p.Source.Trusted && !c.Builtin {
 		return fmt.Errorf("column %s has a type that is none of PostgreSQL's own, and %s belongs to %s, who may not do what the owner of schema %s may: "+
@@ -231,7 +264,7 @@ func (p *Plan) whole(field string, c *Column) error {
 		p.putID(c, column)
 	case "id text", "id character varying", "id character":
 		// Anything else than a UUID becomes one that no other table's id becomes.
-		p.putID(c, fmt.Sprintf(`case when %[1]s ~ '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'
+		p.putID(c, fmt.Sprintf(`case when %[1]s collate "C" ~ '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'
                 then %[1]s::text::uuid else md5(%[2]s || %[1]s::text)::uuid end`, column, literal(p.Source.Plain+":")))
 	case "id smallint", "id integer", "id bigint":
 		p.putID(c, fmt.Sprintf("md5(%s || %s::text)::uuid", literal(p.Source.Plain+":"), column))

@@ -27,7 +27,8 @@ func (p *Plan) selection(from, order string, more ...string) string {
 // rowKey is the primary key as text. The function's settings make it the same text in every session.
 func (p *Plan) rowKey() string {
 	if len(p.Source.Key) == 1 {
-		return "n." + quote(p.Source.Key[0]) + "::text"
+		// By its own collation the index of what waits would be of no use.
+		return "n." + quote(p.Source.Key[0]) + `::text collate "default"`
 	}
 	parts := make([]string, len(p.Source.Key))
 	for i, name := range p.Source.Key {
@@ -85,13 +86,18 @@ func (p *Plan) madeTypes(table string, withKey bool) string {
 }
 
 // settings of the trigger function. Nothing that a writer has set changes what the function does.
-const settings = "set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'"
+const settings = "set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO' " +
+	"set intervalstyle = 'postgres' set bytea_output = 'hex' set extra_float_digits = 1 set lc_monetary = 'C'"
 
-// function makes the trigger function, or gives it another body, which no writer waits for.
+// function makes the trigger function. replace gives the one that is there another body, which no writer waits for.
 //
 // It runs with the rights of the schema's owner, whoever is connected: writers need no right on the outbox. Nobody else
 // may make a trigger of it.
-func (p *Plan) function(holding int64) []string {
+func (p *Plan) function(holding int64, replace bool) []string {
+	create := "create"
+	if replace {
+		create += " or replace"
+	}
 	body := p.body(holding)
 	tag := "$adopt$"
 	for n := 0; strings.Contains(body, tag); n++ {
@@ -99,7 +105,7 @@ func (p *Plan) function(holding int64) []string {
 	}
 	name := p.ours(p.Function)
 	return []string{
-		fmt.Sprintf("create or replace function %s() returns trigger\nlanguage plpgsql security definer %s\nas %s%s%s", name, settings, tag, body, tag),
+		fmt.Sprintf("%s function %s() returns trigger\nlanguage plpgsql security definer %s\nas %s%s%s", create, name, settings, tag, body, tag),
 		fmt.Sprintf("revoke all on function %s() from public", name),
 		p.ownFunction(name),
 	}
@@ -154,7 +160,7 @@ func (p *Plan) leavePublication() []string {
 
 // install is what adopts a table without a backfill, inside a transaction.
 func (p *Plan) install() (statements []string) {
-	statements = append(statements, p.function(0)...)
+	statements = append(statements, p.function(0, false)...)
 	statements = append(statements, p.triggers(nil)...)
 	statements = append(statements, p.leavePublication()...)
 	return append(statements, p.record("live"))
