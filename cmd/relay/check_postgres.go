@@ -40,6 +40,7 @@ func (c *checkup) checkPostgres(ctx context.Context, cfg *config.Config) []strin
 	if !c.checkRights(ctx, conn, cfg.Outbox.Schema) {
 		return nil
 	}
+	c.checkMakers(ctx, conn, cfg.Outbox.Schema)
 	c.checkCursor(ctx, conn, cfg.Outbox.Name)
 	if err := store.CheckSequence(ctx, conn, store.In(cfg.Outbox.Schema)); err != nil {
 		c.fail("sequence", err.Error(), "")
@@ -166,6 +167,24 @@ func (c *checkup) checkRights(ctx context.Context, conn *pgx.Conn, schema string
 }
 
 // checkCursor looks whether the cursor was made on this server: the relay refuses one that came with a dump.
+// checkMakers looks who may make functions in the schema: one that fits a call better than PostgreSQL's own of that name would
+// run with the rights of the outbox's owner. In schema public that was everybody before PostgreSQL 15.
+func (c *checkup) checkMakers(ctx context.Context, conn *pgx.Conn, schema string) {
+	const query = `
+select coalesce(string_agg(case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end, ', ' order by a.grantee), '')
+  from pg_catalog.pg_namespace n, aclexplode(n.nspacl) a, pg_catalog.pg_class e
+ where n.nspname = $1 and e.oid = to_regclass(format('%I.events', $1::text)) and a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
+   and case a.grantee when 0 then true else not pg_has_role(a.grantee, e.relowner, 'member') end`
+	var makers string
+	switch err := conn.QueryRow(ctx, query, schema).Scan(&makers); {
+	case err != nil:
+		c.fail("schema", "ask who may make functions: "+err.Error(), "")
+	case makers != "":
+		c.warn("schema", fmt.Sprintf("others than the owner may make functions in schema %s, which could run with the owner's rights: %s", schema, makers),
+			fmt.Sprintf("revoke create on schema %s from %s", pgx.Identifier{schema}.Sanitize(), makers))
+	}
+}
+
 func (c *checkup) checkCursor(ctx context.Context, conn *pgx.Conn, name string) {
 	const query = `
 select coalesce((select r.system_identifier from relays r where r.name = $1), s.system_identifier::text) = s.system_identifier::text,

@@ -114,6 +114,18 @@ func TestCheck_FindsWhatIsWrong(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	})
+	t.Run("a schema in which others make functions", func(t *testing.T) {
+		env, conn := database(t)
+		if r := decode[checkReport](t, runRelay(t, append(env, kafkaEnv...), "check", "--json").out); r.has("schema", statusWarn, "may make functions") {
+			t.Errorf("%+v", r)
+		}
+		newRoles(t, conn, "cli_maker")
+		execute(t, conn, `grant create on schema outbox to public; grant create on schema outbox to cli_maker`)
+		r := decode[checkReport](t, runRelay(t, append(env, kafkaEnv...), "check", "--json").wants(t, exitDone))
+		if !r.has("schema", statusWarn, `revoke create on schema "outbox" from public, cli_maker`) {
+			t.Errorf("%+v", r)
+		}
+	})
 	t.Run("a sequence that was set back", func(t *testing.T) {
 		env, conn := database(t)
 		execute(t, conn, `insert into outbox.events (topic, payload) select 'allowed', '{}' from generate_series(1, 3); select setval('outbox.events_seq', 1)`)
