@@ -75,7 +75,8 @@ const (
 )
 
 // Lacks gives those of the operations that we may not do with the topic. Where the cluster does not say what we may
-// (before Kafka 2.3), nothing is missing; where it does not let us see the topic, everything is.
+// (before Kafka 2.3, and others that speak its protocol), nothing is missing; where it does not let us see the topic,
+// everything is.
 func (t TopicDescription) Lacks(operations ...string) (missing []string) {
 	unseen := t.Rights == 0 && Class(t.Err) == ClassForbidden
 	for _, wanted := range operations {

@@ -25,6 +25,7 @@ func RunFaults(t *testing.T, open Open) {
 		"EndsWhenFenced":                 testFenced,
 		"BlamesTheTopicWhenForbidden":    testForbidden,
 		"HealsWhenTheRightAppears":       testGranted,
+		"SendsWhereRightsAreNotTold":     testUntoldRights,
 		"DoesNotBlameTopicsForAPassword": testPassword,
 		"DoesNotBlameTopicsForAnOutage":  testOutage,
 		"ReportsAQuota":                  testQuota,

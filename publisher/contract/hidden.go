@@ -2,6 +2,9 @@ package contract
 
 import (
 	"fmt"
+	"math"
+	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -84,4 +87,50 @@ func testHiddenBatches(t *testing.T, open Open) {
 		b.send(publisher.Record{Topic: topic, Partition: 0, Value: values[:10_000]})
 	}
 	b.allAcked()
+}
+
+// rightsUntold has the broker answer each question for the rights on a topic with the same bits.
+func (f *Fake) rightsUntold(t *testing.T, topic string, bits int32) {
+	host, port, err := net.SplitHostPort(f.ListenAddrs()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about, leader := f.TopicInfo(topic), f.LeaderFor(topic, 0)
+	f.ControlKey(int16(kmsg.Metadata), func(asked kmsg.Request) (kmsg.Response, error, bool) {
+		f.KeepControl()
+		request := asked.(*kmsg.MetadataRequest)
+		if !request.IncludeTopicAuthorizedOperations {
+			return nil, nil, false
+		}
+		response := request.ResponseKind().(*kmsg.MetadataResponse)
+		response.ControllerID = leader
+		response.Brokers = []kmsg.MetadataResponseBroker{{NodeID: leader, Host: host, Port: int32(number)}}
+		one := kmsg.NewMetadataResponseTopic()
+		one.Topic, one.TopicID, one.AuthorizedOperations = &topic, about.TopicID, bits
+		one.Partitions = []kmsg.MetadataResponseTopicPartition{{Leader: leader, Replicas: []int32{leader}, ISR: []int32{leader}}}
+		response.Topics = []kmsg.MetadataResponseTopic{one}
+		return response, nil, true
+	})
+}
+
+// A broker that does not fill in what we may do with a topic answers as if it were nothing, or with Kafka's word for
+// "not told". The topic is not forbidden for that: whether we may write it, a write tells.
+func testUntoldRights(t *testing.T, open Open) {
+	for _, bits := range []int32{0, math.MinInt32} {
+		fake := StartFake(t)
+		site := fake.Site()
+		topic := newTopic(t, site.Brokers, 1, nil)
+		fake.rightsUntold(t, topic, bits)
+		b := openBench(t, open, Config(t, site.Brokers))
+		if _, err := b.producer.Topic(b.ctx, topic); err != nil {
+			t.Errorf("the broker told %d as rights: %v", bits, err)
+			continue
+		}
+		b.send(publisher.Record{Topic: topic, Partition: 0, Value: []byte("v")})
+		b.allAcked()
+	}
 }

@@ -138,12 +138,13 @@ func described(t *kmsg.MetadataResponseTopic) description {
 	return d
 }
 
-// rightsOf reads what the cluster said: one bit for each operation of Kafka's access rules.
+// rightsOf reads what the cluster said: one bit for each operation of Kafka's access rules, or a negative number where it
+// said nothing.
 func rightsOf(bits int32) publisher.Rights {
-	if bits == -1<<31 {
+	if bits < 0 {
 		return 0
 	}
-	r := publisher.RightsDisclosed
+	var r publisher.Rights
 	for operation, right := range map[kmsg.ACLOperation]publisher.Rights{
 		kmsg.ACLOperationAll:      publisher.MayRead | publisher.MayWrite | publisher.MayDescribe,
 		kmsg.ACLOperationRead:     publisher.MayRead,
@@ -154,5 +155,5 @@ func rightsOf(bits int32) publisher.Rights {
 			r |= right
 		}
 	}
-	return r
+	return catalog.Disclosed(r)
 }

@@ -14,12 +14,9 @@ import (
 	"github.com/outboxrelay/relay/publisher/internal/catalog"
 )
 
-// rightsOf reads what the cluster said; nil when it did not.
+// rightsOf reads what the cluster said: nil where it said nothing, and empty where its answer was 0.
 func rightsOf(operations []kafka.ACLOperation) publisher.Rights {
-	if operations == nil {
-		return 0
-	}
-	r := publisher.RightsDisclosed
+	var r publisher.Rights
 	for _, o := range operations {
 		switch o {
 		case kafka.ACLOperationAll:
@@ -32,7 +29,7 @@ func rightsOf(operations []kafka.ACLOperation) publisher.Rights {
 			r |= publisher.MayDescribe
 		}
 	}
-	return r
+	return catalog.Disclosed(r)
 }
 
 // MayCreate asks whether a topic could be created, and creates nothing. publisher.Class of the error is forbidden where

@@ -110,6 +110,18 @@ func (ask Ask) Await(ctx context.Context, names []string) error {
 	}
 }
 
+// Disclosed is what a broker listed of our rights on a topic that it named without an error; 0 where it told none.
+//
+// A list without Describe counts as none. Kafka names a topic only to those who may describe it, and asks the same
+// authorizer for the list, so its lists have Describe. Brokers that do not fill in the field answer 0. Taken for a list
+// that would forbid every topic for ever; taken for nothing, a write tells.
+func Disclosed(listed publisher.Rights) publisher.Rights {
+	if listed&publisher.MayDescribe == 0 {
+		return 0
+	}
+	return listed | publisher.RightsDisclosed
+}
+
 // Illegal is the error of a name that Kafka does not take; nil for others.
 func Illegal(name string) error {
 	if publisher.LegalTopic(name) {

@@ -81,3 +81,14 @@ func TestAsk_AwaitsUntilAllAreKnown(t *testing.T) {
 		t.Errorf("a topic that does not appear: %v", err)
 	}
 }
+
+func TestDisclosed_TakesAListWithoutDescribeForNone(t *testing.T) {
+	for _, listed := range []publisher.Rights{0, publisher.MayWrite, publisher.MayRead | publisher.MayWrite} {
+		if got := Disclosed(listed); got != 0 {
+			t.Errorf("%b: %b", listed, got)
+		}
+	}
+	if got, want := Disclosed(publisher.MayDescribe), publisher.RightsDisclosed|publisher.MayDescribe; got != want {
+		t.Errorf("%b, want %b", got, want)
+	}
+}
