@@ -77,7 +77,7 @@ func producerCode(code int) meaning {
 	case -144, 47, 90:
 		return meaning{ClassFenced, "another producer took over"}
 	case 45, 59:
-		return meaning{ClassOutOfSequence, "the broker has lost what it knew of this producer"}
+		return meaning{ClassOutOfSequence, "the broker has lost what it knew of this producer, and may miss records that it acked"}
 	case 46:
 		return meaning{ClassNoOffset, "the broker took it for a duplicate and gave no offset"}
 	case 48, 49, 51, 52, 55, 120, -149:

@@ -23,6 +23,7 @@ func RunFaults(t *testing.T, open Open) {
 		"LetsNothingPassATimeOut":        testTimeOut,
 		"DoesNotDenyWhatIsStored":        testStoredAndDenied,
 		"EndsWhenFenced":                 testFenced,
+		"EndsWhenTheBrokerHasForgotten":  testForgotten,
 		"BlamesTheTopicWhenForbidden":    testForbidden,
 		"HealsWhenTheRightAppears":       testGranted,
 		"SendsWhereRightsAreNotTold":     testUntoldRights,
@@ -194,6 +195,32 @@ func testFenced(t *testing.T, open Open) {
 	<-b.producer.Dead()
 	if err := b.trySend(record); !publisher.Fatal(err) {
 		t.Errorf("send after fencing: %v", err)
+	}
+}
+
+// The broker misses records that it has acked, as after an unclean election. What follows them must not be stored as if
+// nothing had happened: the producer ends, and its user goes back to what it has written down as acked.
+func testForgotten(t *testing.T, open Open) {
+	fake := StartFake(t)
+	site := fake.Site()
+	topic := newTopic(t, site.Brokers, 1, nil)
+	b := openBench(t, open, Config(t, site.Brokers))
+	record := publisher.Record{Topic: topic, Partition: 0, Value: []byte("v")}
+	b.send(record)
+	b.allAcked()
+	forgotten := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.OutOfOrderSequenceNumber, Count: 1})
+	next := b.send(record)
+	b.settle()
+	if publisher.Class(next.err) != publisher.ClassOutOfSequence || !publisher.MaybeWritten(next.err) {
+		t.Fatalf("the record behind those that the broker misses: acked at %d, %v", next.offset, next.err)
+	}
+	<-b.producer.Dead()
+	if err := b.producer.Err(); publisher.Class(err) != publisher.ClassOutOfSequence || !publisher.Fatal(err) {
+		t.Errorf("why the producer is dead: %v", err)
+	}
+	b.producer.Close()
+	if n := endOf(t, admin(t, site.Brokers), topic); n != 1 || forgotten.Hits() != 1 {
+		t.Errorf("%d records stored after %d refusals, want 1 after 1", n, forgotten.Hits())
 	}
 }
 

@@ -7,6 +7,8 @@
 //     without the gate it would write later records of a key after it has failed one.
 //   - The first failure ends the producer, in the moment in which franz-go fails a batch: it logs that under the
 //     partition's lock, before anything later can be put into a request.
+//   - A broker that misses acked records ends the producer. franz-go would number what follows anew and go on; the relay
+//     goes back to its cursor instead, and sends again what it has not written down as acked.
 //   - An ack needs an offset. franz-go takes a batch that the broker calls a duplicate for a success without one.
 //   - Slow start. To a partition that has not acked anything yet, or not for ten minutes, one record goes at a time.
 //   - Batches fit the topic: franz-go is told each topic's own limit, and where that or the size on the wire is not known

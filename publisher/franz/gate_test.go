@@ -124,6 +124,15 @@ func TestGuarded_TakesItsTimeWhileItGoesOn(t *testing.T) {
 // stored. The broker takes everything after its one refusal: only the producer can stop it. Without the gate one round of
 // ten fails.
 func TestProducer_NothingPassesARefusedRecord(t *testing.T) {
+	nothingPasses(t, kerr.InvalidRecord, publisher.ClassInvalidRecord)
+}
+
+// The broker has forgotten records that it has acked. franz-go gives its producer id up by itself, once it is told to.
+func TestProducer_NothingPassesAForgottenRecord(t *testing.T) {
+	nothingPasses(t, kerr.OutOfOrderSequenceNumber, publisher.ClassOutOfSequence)
+}
+
+func nothingPasses(t *testing.T, refusal *kerr.Error, class string) {
 	for round := range 25 {
 		fake := contract.StartFake(t)
 		site := fake.Site()
@@ -143,7 +152,7 @@ func TestProducer_NothingPassesARefusedRecord(t *testing.T) {
 		}
 		until(t, "the first are acked", func() bool { return int(c.acked.Load()) == n })
 		before := n
-		refused := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, Count: 1})
+		refused := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: refusal, Count: 1})
 		for send() == nil {
 			if n > 2_000_000 {
 				t.Fatal("the producer lives on after a refused record")
@@ -152,7 +161,7 @@ func TestProducer_NothingPassesARefusedRecord(t *testing.T) {
 		if refused.Hits() != 1 {
 			t.Fatalf("the broker refused %d requests, want 1", refused.Hits())
 		}
-		if err := p.Err(); publisher.Class(err) != publisher.ClassInvalidRecord || !publisher.Fatal(err) {
+		if err := p.Err(); publisher.Class(err) != class || !publisher.Fatal(err) {
 			t.Errorf("why it is dead: %v", err)
 		}
 		p.Close()

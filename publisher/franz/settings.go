@@ -104,6 +104,9 @@ func producerOptions(cfg publisher.Config, t publisher.Tuning, limit func(topic 
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), // every record names its partition
 		kgo.ProducerLinger(lingerOf(t)),
 		kgo.UnknownTopicRetries(3),
+		// Where the broker misses records that it has acked, franz-go would number what follows anew and go on in silence.
+		// So it gives up its producer id, and nothing more can go.
+		kgo.StopProducerOnDataLossDetected(),
 		kgo.BrokerMaxWriteBytes(mostBatch + 1<<20),
 		kgo.ProducerBatchMaxBytesFn(limit),
 		// Counted out a moment after we do: what is above our own window is room for that.
