@@ -13,6 +13,10 @@ import (
 	"github.com/outboxrelay/relay/publisher/internal/speech"
 )
 
+// noProducerID tags the warning that brokers refuse a producer id, without which nothing is sent. librdkafka asks again
+// every half a second and tells it in no event: records would only time out.
+const noProducerID = "GETPID"
+
 // voice forwards what librdkafka says. Safe from many goroutines.
 type voice struct {
 	*speech.Voice
@@ -39,6 +43,10 @@ func (v *voice) follow(lines <-chan kafka.LogEvent) {
 func (v *voice) hear(l line) {
 	if l.tag == "FAIL" || l.tag == "REQTMOUT" {
 		v.disturbed.Add(1)
+	}
+	if l.tag == noProducerID && l.level < 5 { // the others are for those who debug
+		v.Say(slog.LevelWarn, l.tag, "the brokers give no producer id: nothing can be sent, trying again", "line", v.Clean(l.text))
+		return
 	}
 	level := slog.LevelWarn
 	switch {

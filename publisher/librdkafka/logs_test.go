@@ -10,7 +10,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/outboxrelay/relay/publisher"
 	"github.com/outboxrelay/relay/publisher/contract"
@@ -53,6 +55,20 @@ func TestOpen_TellsOfTroubleWithoutReadingLogLines(t *testing.T) {
 			openForTest(t, cfg)
 			until(t, "the log tells of it", func() bool { return log.has("level=WARN", "class="+class) })
 		})
+	}
+}
+
+// librdkafka asks again for as long as it takes, sends nothing meanwhile, and tells nobody but its log.
+func TestOpen_TellsThatBrokersGiveNoProducerID(t *testing.T) {
+	fake := contract.StartFake(t)
+	fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.UnknownServerError, Count: -1})
+	log := &heard{}
+	cfg := contract.Config(t, fake.ListenAddrs())
+	cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+	p, _ := openForTest(t, cfg)
+	until(t, "the log tells of it", func() bool { return log.has("level=WARN", "no producer id", "Unknown broker error") })
+	if log.has("kafka client has trouble") || log.has("tag=") || p.Err() != nil {
+		t.Errorf("more is told than that, or the producer has ended: %v", p.Err())
 	}
 }
 

@@ -30,6 +30,7 @@ type Producer struct {
 	reports publisher.Reports
 	log     *slog.Logger
 	voice   *voice
+	lines   bool // all log lines are forwarded, not only what nothing else tells
 	topics  *lanes.Topics
 	lanes   *lanes.Lanes
 	stats   statistics
@@ -81,7 +82,7 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 		return nil, err
 	}
 	p := &Producer{
-		client: client, core: core, reports: reports, log: cfg.Log, voice: voice, topicOf: map[string]unsafe.Pointer{},
+		client: client, core: core, reports: reports, log: cfg.Log, voice: voice, lines: wantsLines(cfg), topicOf: map[string]unsafe.Pointer{},
 		dead:    make(chan struct{}),
 		drained: make(chan struct{}),
 	}
@@ -99,9 +100,7 @@ func Open(cfg publisher.Config, reports publisher.Reports) (*Producer, error) {
 	p.flusher = lanes.NewFlusher(func() { core.flush(lingers) })
 	p.lanes = lanes.New(lanes.Options{Topics: p.topics, Dead: p.dead, Err: p.Err, Compressed: cfg.Compression != "none",
 		Window: batchSize, Flush: p.Flush, Timeout: cfg.MessageTimeout, Log: cfg.Log})
-	if wantsLines(cfg) {
-		core.readLogs()
-	}
+	core.readLogs()
 	p.readers.Go(p.read)
 	p.readers.Go(func() {
 		p.lanes.WatchDeadlines(func() {

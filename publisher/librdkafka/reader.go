@@ -49,7 +49,9 @@ func (p *Producer) hear(event any) {
 	case counts:
 		p.stats.take(string(e))
 	case line:
-		p.voice.hear(e)
+		if p.lines || e.tag == noProducerID {
+			p.voice.hear(e)
+		}
 	}
 }
 

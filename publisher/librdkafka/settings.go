@@ -72,15 +72,14 @@ func producerSettings(cfg publisher.Config) (kafka.ConfigMap, error) {
 	m["go.logs.channel.enable"] = false // the binding would ask for lines ten times a second
 	m["log.queue"] = true
 	if !wantsLines(cfg) {
-		// There is no lower level: the line that tells of a fatal error, which comes as an event too.
-		m["log_level"] = "0"
+		m["log_level"] = "4" // warnings, among which is noProducerID
 	}
 	return m, nil
 }
 
-// wantsLines says whether a producer's log lines are read. What goes wrong with brokers, certificates and passwords
+// wantsLines says whether a producer's log lines are forwarded. What goes wrong with brokers, certificates and passwords
 // comes as an event too (reader.go), so only those who debug need the lines, and transactions, which judge by them
-// (voice.disturbed).
+// (voice.disturbed). One is forwarded in any case: noProducerID.
 func wantsLines(cfg publisher.Config) bool {
 	_, debug := cfg.Properties["debug"]
 	_, level := cfg.Properties["log_level"]
