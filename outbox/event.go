@@ -31,7 +31,7 @@ type Event struct {
 	Payload Payload
 
 	// Headers go with the record, in the order of their names, after those that the relay writes. The names id, type
-	// and created_at are the relay's and are refused.
+	// and created_at are the relay's and are refused; Writer.Headers says where it has others.
 	Headers map[string]string
 
 	// Partition sends the record to this partition whatever its key: [Partition] makes one from a number. nil: the

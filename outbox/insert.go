@@ -28,7 +28,7 @@ func Insert(ctx context.Context, tx Tx, events ...Event) error {
 	return Writer{}.Insert(ctx, tx, events...)
 }
 
-// Writer says where events go and how large they may be. The zero Writer is what [Insert] uses.
+// Writer says where events go, how large they may be, and what the relay adds to them. The zero Writer is what [Insert] uses.
 type Writer struct {
 	// Schema is the schema's name as it is, not quoted. Empty: outbox.
 	Schema string
@@ -36,6 +36,10 @@ type Writer struct {
 	// MaxBytes is the largest record that the topics take, in bytes, headers and all, uncompressed. 0:
 	// DefaultMaxBytes. Negative: no limit here; the relay parks what the broker then refuses.
 	MaxBytes int
+
+	// Headers is what the relay's own headers are called: events cannot have others of these names, and they count in
+	// the record's size. The zero value: id, type and created_at.
+	Headers HeaderNames
 }
 
 // statementBytes is how much one statement carries. PostgreSQL would take 1 GiB, but it needs five times the statement
@@ -64,7 +68,7 @@ func (w Writer) Insert(ctx context.Context, tx Tx, events ...Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	if err := validate(events, cmp.Or(w.MaxBytes, DefaultMaxBytes)); err != nil {
+	if err := validate(events, cmp.Or(w.MaxBytes, DefaultMaxBytes), w.Headers); err != nil {
 		return fmt.Errorf("insert %s: %w", count(len(events)), err)
 	}
 	schema := pgx.Identifier{cmp.Or(w.Schema, "outbox")}.Sanitize()

@@ -13,7 +13,8 @@ import (
 const DefaultMaxBytes = 1048588
 
 // validate returns an *InvalidError with every fault of every event, or nil.
-func validate(events []Event, maxBytes int) error {
+func validate(events []Event, maxBytes int, relays HeaderNames) error {
+	relays = relays.inFull()
 	invalid := &InvalidError{Events: len(events)}
 	ids := make(map[string]int)
 	for i, event := range events {
@@ -28,8 +29,8 @@ func validate(events []Event, maxBytes int) error {
 				ids[id] = i
 			}
 		}
-		event.check(add)
-		if size := event.recordSize(); maxBytes > 0 && size > maxBytes {
+		event.check(relays, add)
+		if size := event.recordSize(relays); maxBytes > 0 && size > maxBytes {
 			add(event.largestField(), "is too large: the record has %d bytes and the limit is %d (Writer.MaxBytes, which has to follow the topic's max.message.bytes)", size, maxBytes)
 		}
 	}
@@ -39,7 +40,7 @@ func validate(events []Event, maxBytes int) error {
 	return invalid
 }
 
-func (e Event) check(add func(field, problem string, args ...any)) {
+func (e Event) check(relays HeaderNames, add func(field, problem string, args ...any)) {
 	if e.ID != "" && !isUUID(e.ID) {
 		add("ID", "is not a UUID such as 0198c0de-0000-7000-8000-000000000000")
 	}
@@ -56,7 +57,7 @@ func (e Event) check(add func(field, problem string, args ...any)) {
 		add("Payload", "%v", e.Payload.err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
-		checkHeader(name, e.Headers[name], add)
+		checkHeader(name, e.Headers[name], relays, add)
 	}
 	if e.Partition != nil && *e.Partition < 0 {
 		add("Partition", "is %d: partitions are counted from 0", *e.Partition)
@@ -97,14 +98,14 @@ func checkText(field, text string, add func(field, problem string, args ...any))
 	}
 }
 
-func checkHeader(name, value string, add func(field, problem string, args ...any)) {
+func checkHeader(name, value string, relays HeaderNames, add func(field, problem string, args ...any)) {
 	field := fmt.Sprintf("Headers[%q]", name)
 	switch {
 	case name == "":
 		add("Headers", "has an empty name")
 	case !utf8.ValidString(name):
 		add(field, "has a name that is not UTF-8")
-	case name == "id", name == "type", name == "created_at":
+	case relays.has(name):
 		add(field, "is written by the relay, from ID, Type and the time of the insert: leave it out")
 	}
 	if !utf8.ValidString(value) {
@@ -113,8 +114,8 @@ func checkHeader(name, value string, add func(field, problem string, args ...any
 }
 
 // recordSize is the length of a batch with this record alone, as the broker measures it: batch overhead 61, then the
-// record of Kafka's message format 2 with the three headers that the relay adds.
-func (e Event) recordSize() int {
+// record of Kafka's message format 2 with the headers that the relay adds.
+func (e Event) recordSize(relays HeaderNames) int {
 	const (
 		batchOverhead = 61
 		createdAt     = len("2026-01-02T03:04:05.123456Z")
@@ -122,11 +123,19 @@ func (e Event) recordSize() int {
 	size := 1 + 1 + 1 // attributes, timestamp and offset within the batch
 	size += varint(len(e.Key)) + len(e.Key)
 	size += varint(len(e.Payload.bytes)) + len(e.Payload.bytes)
-	size += varint(len(e.Headers) + 3)
-	size += headerSize("id", 36) + headerSize("created_at", createdAt)
-	if e.Type != "" {
-		size += headerSize("type", len(e.Type))
+	headers := len(e.Headers)
+	add := func(name string, value int) {
+		if name != "" {
+			headers++
+			size += headerSize(name, value)
+		}
 	}
+	add(relays.ID, 36)
+	add(relays.CreatedAt, createdAt)
+	if e.Type != "" {
+		add(relays.Type, len(e.Type))
+	}
+	size += varint(headers)
 	for name, value := range e.Headers {
 		size += headerSize(name, len(value))
 	}

@@ -138,6 +138,46 @@ func TestInsert_TakesWhatIsUnusualAndRight(t *testing.T) {
 	}
 }
 
+// A relay with other names in [headers] leaves id, type and created_at to the event, and writes a second header of a name
+// that the event has as well: consumers read the wrong one.
+func TestWriter_FollowsTheNamesThatTheRelayHas(t *testing.T) {
+	with := func(names ...string) Event {
+		e := Event{Topic: "orders", Type: "OrderPlaced", Payload: JSON(1), Headers: map[string]string{}}
+		for _, name := range names {
+			e.Headers[name] = "mine"
+		}
+		return e
+	}
+	for _, c := range []struct {
+		names HeaderNames
+		event Event
+		want  []string // the fields refused
+	}{
+		{HeaderNames{}, with("event-id", "created_at", "id", "type"), []string{`Headers["created_at"]`, `Headers["id"]`, `Headers["type"]`}},
+		{HeaderNames{ID: "event-id"}, with("event-id", "id", "type"), []string{`Headers["event-id"]`, `Headers["type"]`}},
+		{HeaderNames{Type: "eventType", CreatedAt: "at"}, with("at", "created_at", "eventType", "type"), []string{`Headers["at"]`, `Headers["eventType"]`}},
+		{HeaderNames{ID: NoHeader, Type: NoHeader, CreatedAt: NoHeader}, with("created_at", "id", "type"), nil},
+		{HeaderNames{ID: NoHeader}, with("", "id"), []string{"Headers"}},
+	} {
+		var invalid *InvalidError
+		var got []string
+		if errors.As(validate([]Event{c.event}, -1, c.names), &invalid) {
+			for _, f := range invalid.Faults {
+				got = append(got, f.Field)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%+v: refused %q, want %q", c.names, got, c.want)
+		}
+	}
+
+	// Writer hands its names on.
+	w := Writer{Headers: HeaderNames{ID: "event-id"}}
+	if err := w.Insert(t.Context(), nil, with("event-id"), Event{}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), `"event-id"`) {
+		t.Errorf("%v", err)
+	}
+}
+
 // The sizes follow the record batch of message format 2 (Kafka documentation, "Record Batch").
 func TestRecordSize_IsWhatABrokerCounts(t *testing.T) {
 	for n, want := range map[int]int{0: 1, 63: 1, 64: 2, 8191: 2, 8192: 3, 1 << 20: 4} {
@@ -148,8 +188,14 @@ func TestRecordSize_IsWhatABrokerCounts(t *testing.T) {
 	// 61 + length 1 + (3 + key 1+2 + value 1+3 + count 1 + id 1+2+1+36 + created_at 1+10+1+27 + type 1+4+1+1 + a 1+1+1+1)
 	// is 61 + 2 + 101: the length of 101 takes two bytes.
 	event := Event{Topic: "orders", Key: "42", Type: "T", Payload: JSON(123), Headers: map[string]string{"a": "b"}}
-	if got := event.recordSize(); got != 61+2+101 {
-		t.Errorf("%d bytes", got)
+	for names, want := range map[HeaderNames]int{
+		{}:             61 + 2 + 101,
+		{ID: "new-id"}: 61 + 2 + 105,
+		{ID: NoHeader, Type: NoHeader, CreatedAt: NoHeader}: 61 + 1 + 15,
+	} {
+		if got := event.recordSize(names.inFull()); got != want {
+			t.Errorf("%+v: %d bytes, want %d", names, got, want)
+		}
 	}
 }
 

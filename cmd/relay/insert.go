@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"github.com/outboxrelay/relay/internal/config"
 	"github.com/outboxrelay/relay/outbox"
 )
 
@@ -164,7 +166,7 @@ func (g *globals) insert(ctx context.Context, event outbox.Event, n int) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	ids, err := g.insertAll(ctx, tx, outbox.Writer{Schema: cfg.Outbox.Schema}, event, n)
+	ids, err := g.insertAll(ctx, tx, outbox.Writer{Schema: cfg.Outbox.Schema, Headers: writerHeaders(cfg.Headers)}, event, n)
 	if err != nil {
 		return explainInvalid(err)
 	}
@@ -176,6 +178,12 @@ func (g *globals) insert(ctx context.Context, event outbox.Event, n int) error {
 		fmt.Fprintln(out, id)
 	}
 	return out.Flush()
+}
+
+// writerHeaders are the names in the words of the package outbox, where empty is the default.
+func writerHeaders(h config.Headers) outbox.HeaderNames {
+	return outbox.HeaderNames{ID: cmp.Or(h.ID, outbox.NoHeader), Type: cmp.Or(h.Type, outbox.NoHeader),
+		CreatedAt: cmp.Or(h.CreatedAt, outbox.NoHeader)}
 }
 
 func (g *globals) insertAll(ctx context.Context, tx pgx.Tx, w outbox.Writer, event outbox.Event, n int) ([]string, error) {

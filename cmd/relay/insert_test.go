@@ -94,6 +94,19 @@ func TestInsert_RefusesInTheWordsOfTheFlags(t *testing.T) {
 	}
 }
 
+func TestInsert_LeavesTheNamesOfHeadersToTheConfiguration(t *testing.T) {
+	env, conn := database(t)
+	env = append(env, "RELAY_HEADERS_ID=event-id", "RELAY_HEADERS_TYPE=")
+	r := runRelay(t, env, "insert", "--topic", "orders", "--header", "event-id=1")
+	if r.wants(t, exitUsage); !strings.Contains(r.errors, `--header "event-id"`) {
+		t.Errorf("a second header event-id: %q", r.errors)
+	}
+	runRelay(t, env, "insert", "--topic", "orders", "--header", "id=1", "--header", "type=2").wants(t, exitDone)
+	if events := eventsIn(t, conn); len(events) != 1 || events[0].Headers != `{"id":"1","type":"2"}` {
+		t.Errorf("inserted %+v", events)
+	}
+}
+
 func TestInsert_WithoutTheOutboxNamesTheCure(t *testing.T) {
 	env, _ := emptyDatabase(t)
 	r := runRelay(t, env, "insert", "--topic", "a")
