@@ -32,6 +32,9 @@ const (
 	apiAtOnce = 4
 	// apiBody is how long a request's body may be: an edit may bring a payload.
 	apiBody = 8 << 20
+	// apiPayloads is how many bytes of payloads are read to be shown. They take a dozen times this in the process that
+	// delivers events; the command shows all of them.
+	apiPayloads = 1 << 20
 )
 
 // api is the JSON endpoints below /api/v1/, docs/http-api.md. It reads and changes what the commands read and change,
@@ -112,7 +115,10 @@ func (a *api) with(ctx context.Context, command string, work func(*parkedTable) 
 		return err
 	}
 	defer closePostgres(p.conn)
-	p.withoutBytes = !a.cfg.Console.ShowPayloads
+	p.shownBytes = noPayloads
+	if a.cfg.Console.ShowPayloads {
+		p.shownBytes = apiPayloads
+	}
 	return p.explain(work(p))
 }
 

@@ -178,6 +178,50 @@ func TestAPI_HiddenPayloadsAreNotRead(t *testing.T) {
 	}
 }
 
+// A payload of 50 MB took 600 MB of the process that delivers events, for one look and one edit.
+func TestAPI_LargePayloadsStayWhereTheyAre(t *testing.T) {
+	address, conn := consoleDaemon(t, "RELAY_CONSOLE_SHOW_PAYLOADS=true")
+	large := func(seq int) {
+		execute(t, conn, `update outbox.parked set payload = to_json(repeat('x', 50000000)) where seq = $1`, seq)
+	}
+	large(1)
+	execute(t, conn, `update outbox.parked set payload = null, payload_bytes = convert_to(repeat('x', 1048577), 'UTF8') where seq = 3`)
+	execute(t, conn, `update outbox.parked set payload = to_json(repeat('ä', 524287)) where seq = 4`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	status, event := get(t, address, "/api/v1/parked/"+parkedID(1))
+	edited, document := post(t, address, "parked/"+parkedID(1)+"/edit", consoleToken, `{"key": "43"}`)
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 40_000_000 {
+		t.Errorf("%d bytes were allocated for what is too large to show", took)
+	}
+	const left = `"payload_kind":"json","payload":null,"payload_omitted":true,"payload_length":50000002`
+	if status != 200 || !strings.Contains(event, left) {
+		t.Errorf("%d %.1000s", status, event)
+	}
+	for _, which := range []string{"before", "after"} {
+		if e, _ := document[which].(map[string]any); edited != 200 || e["payload"] != nil || e["payload_omitted"] != true || e["payload_length"] != 50000002.0 {
+			t.Errorf("%d %.1000v", edited, document)
+		}
+	}
+	if _, event := get(t, address, "/api/v1/parked/"+parkedID(3)); !strings.Contains(event, `"payload_kind":"bytes","payload":null,"payload_omitted":true,"payload_length":1048577`) {
+		t.Errorf("%.1000s", event)
+	}
+	if _, event := get(t, address, "/api/v1/parked/"+parkedID(4)); strings.Contains(event, "payload_omitted") || strings.Count(event, "ä") != 524287 {
+		t.Errorf("1 MiB is too large: %.1000s", event)
+	}
+	env := []string{"RELAY_POSTGRES_URL=" + conn.Config().ConnString()}
+	if out := runRelay(t, env, "parked", "show", parkedID(1), "--json").wants(t, exitDone); len(out) < 50_000_000 || strings.Contains(out, "payload_omitted") {
+		t.Errorf("the command shows %d bytes", len(out))
+	}
+
+	// Two events have this id. What both have together counts.
+	execute(t, conn, `update outbox.parked set payload = to_json(repeat('x', 600000)), id = $1 where seq in (4, 5)`, parkedID(4))
+	if _, event := get(t, address, "/api/v1/parked/"+parkedID(4)); strings.Count(event, "payload_omitted") != 1 || !strings.Contains(event, `"payload_length":600002`) {
+		t.Errorf("%d bytes for two events", len(event))
+	}
+}
+
 // Whoever reaches the port may ask as often as he likes, and applications need connections too. This role may have
 // eight, and 24 requests have to wait for tables that somebody has locked.
 func TestAPI_TakesFewConnectionsHoweverManyAsk(t *testing.T) {

@@ -120,7 +120,9 @@ func TestConsole_InARealBrowser(t *testing.T) {
 	if got := query(t, conn, `select concat(topic, ' ', state, ' ', payload) from outbox.parked where seq = 1`); got != `payments held {"n": 1}` {
 		t.Errorf("edited to %s", got)
 	}
+	execute(t, conn, `update outbox.parked set payload = to_json(repeat('x', 1500000)) where seq = 2`)
 	open(2)
+	text("payload", "1.4 MiB, too large to show here: relay parked show "+parkedID(2))
 	run("drop, and not", chromedp.Focus("#drop"), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#ask"))
 	text("question", "Drop 1 event? They will never be delivered.")
 	run("no", chromedp.KeyEvent(kb.Escape), chromedp.WaitNotVisible("#ask"))

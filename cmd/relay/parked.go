@@ -28,8 +28,14 @@ func newParkedCommand(g *globals) *cobra.Command {
 type parkedTable struct {
 	conn         *pgx.Conn
 	schema, name string
-	withoutBytes bool // payloads are read as empty: nobody is shown them
+	shownBytes   int // how much of payloads is read at once at most; what does not fit stays where it is
 }
+
+// shownBytes that are no number.
+const (
+	noPayloads  = 0 // nobody is shown any
+	allPayloads = -1
+)
 
 // verbPatience is how long a verb waits for the transactions of others, who may have gone for lunch.
 const verbPatience = "10s"
@@ -48,7 +54,7 @@ func openParkedTable(ctx context.Context, cfg *config.Config, command string) (*
 	if err != nil {
 		return nil, err
 	}
-	p := &parkedTable{conn: conn, schema: cfg.Outbox.Schema, name: cfg.Outbox.Name}
+	p := &parkedTable{conn: conn, schema: cfg.Outbox.Schema, name: cfg.Outbox.Name, shownBytes: allPayloads}
 	settings := fmt.Sprintf("set search_path to %s; set lock_timeout to '%s'", pgx.Identifier{p.schema}.Sanitize(), verbPatience)
 	if _, err := conn.Exec(ctx, settings); err != nil {
 		closePostgres(conn)

@@ -23,8 +23,11 @@ type parkedWhole struct {
 	Kind          string          `json:"payload_kind"`
 	Payload       *string         `json:"payload"`
 	PayloadBase64 string          `json:"payload_base64,omitempty"`
+	Omitted       bool            `json:"payload_omitted,omitempty"` // it is there, and too large for who asked
+	PayloadLength int64           `json:"payload_length,omitempty"`  // in bytes, of one that is omitted
 
 	payload []byte
+	length  int64 // of a payload that may have been left where it is
 }
 
 // The kinds of payload.
@@ -34,18 +37,24 @@ const (
 	payloadTombstone = "tombstone"
 )
 
-const parkedWholeColumns = parkedColumns + `, headers::text, payload::text, payload_bytes`
+const parkedWholeColumns = parkedColumns + `, headers::text, payload::text, payload_bytes, 0`
 
 // parkedOutlineColumns tell which payload there is, and leave it where it is.
 const parkedOutlineColumns = parkedColumns + `, headers::text, case when payload is not null then '' end,
-       case when payload_bytes is not null then ''::bytea end`
+       case when payload_bytes is not null then ''::bytea end, 0`
 
-// scanWhole reads a row of parkedWholeColumns or parkedOutlineColumns.
+// parkedShortColumns leave a payload where it is that has more bytes than %[1]d, and tell how many.
+const parkedShortColumns = parkedColumns + `, headers::text,
+       case when octet_length(payload::text) <= %[1]d then payload::text when payload is not null then '' end,
+       case when octet_length(payload_bytes) <= %[1]d then payload_bytes when payload_bytes is not null then ''::bytea end,
+       coalesce(octet_length(payload::text), octet_length(payload_bytes), 0)`
+
+// scanWhole reads a row of parkedWholeColumns, parkedOutlineColumns or parkedShortColumns.
 func scanWhole(row pgx.CollectableRow) (*parkedWhole, error) {
 	var e parkedWhole
 	var headers, text *string
 	var binary []byte
-	if err := row.Scan(append(e.targets(), &headers, &text, &binary)...); err != nil {
+	if err := row.Scan(append(e.targets(), &headers, &text, &binary, &e.length)...); err != nil {
 		return nil, err
 	}
 	e.utc()
@@ -126,15 +135,33 @@ type rowReader interface {
 // whole reads the parked events with this id; suffix narrows that, and locks.
 func (p *parkedTable) whole(ctx context.Context, from rowReader, id pgtype.UUID, suffix string, args ...any) ([]*parkedWhole, error) {
 	columns := parkedWholeColumns
-	if p.withoutBytes {
+	switch {
+	case p.shownBytes == noPayloads:
 		columns = parkedOutlineColumns
+	case p.shownBytes != allPayloads:
+		columns = fmt.Sprintf(parkedShortColumns, p.shownBytes)
 	}
 	rows, err := from.Query(ctx, "select "+columns+" from parked where name = $1 and id = $2 "+suffix,
 		append([]any{p.name, id}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("read the parked event: %w", err)
 	}
-	events, err := pgx.CollectRows(rows, scanWhole)
+	room := int64(p.shownBytes)
+	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*parkedWhole, error) {
+		e, err := scanWhole(row)
+		if err != nil || p.shownBytes == noPayloads || p.shownBytes == allPayloads {
+			return e, err
+		}
+		// Of all events together: applications may give one id to any number.
+		length := max(e.length, int64(len(e.payload)))
+		if length > room {
+			e.payload, e.Payload, e.PayloadBase64 = nil, nil, ""
+			e.Omitted, e.PayloadLength = true, length
+			return e, nil
+		}
+		room -= length
+		return e, nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read the parked event: %w", err)
 	}

@@ -169,6 +169,13 @@ async function replay () {
   await showReplays()
 }
 
+function payloadOf (e, hidden) {
+  if (hidden) return 'hidden: set console.show_payloads = true to see payloads here'
+  if (e.payload_omitted) return bytes(e.payload_length) + ', too large to show here: relay parked show ' + e.id
+  if (e.payload !== null) return e.payload
+  return e.payload_base64 ? 'base64: ' + e.payload_base64 : 'none, a tombstone'
+}
+
 async function openEvent (id, seq) {
   const found = await call('parked/' + encodeURIComponent(id))
   const e = found.events.find((one) => one.seq === seq) || found.events[0]
@@ -182,7 +189,7 @@ async function openEvent (id, seq) {
     $('facts').append(dt, dd)
   }
   $('headers').textContent = e.headers ? JSON.stringify(e.headers, null, 2) : 'none'
-  $('payload').textContent = found.payloads_hidden ? 'hidden: set console.show_payloads = true to see payloads here' : e.payload !== null ? e.payload : e.payload_base64 ? 'base64: ' + e.payload_base64 : 'none, a tombstone'
+  $('payload').textContent = payloadOf(e, found.payloads_hidden)
   $('edit').reset()
   $('outcome').textContent = ''
   if (!$('event').open) $('event').showModal()
