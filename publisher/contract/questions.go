@@ -117,6 +117,42 @@ func testTail(t *testing.T, client publisher.Client, site Site) {
 	}
 }
 
+// RunGrowingTopic holds a client to it that Tail reads partitions that a topic gets meanwhile.
+func RunGrowingTopic(t *testing.T, client publisher.Client, site Site) {
+	cfg := Config(t, site.Brokers)
+	topic := newTopic(t, site.Brokers, 1, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	started := make(chan struct{})
+	var got []publisher.TailRecord
+	done := make(chan error, 1)
+	go func() {
+		done <- client.Tail(ctx, cfg, publisher.TailOptions{Topics: []string{topic}, Limit: 3, Started: func() { close(started) }},
+			func(r publisher.TailRecord) error { got = append(got, r); return nil })
+	}()
+	select {
+	case <-started:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	growTopic(t, site.Brokers, topic, 3)
+	b := openBench(t, client.Open, cfg)
+	for partition := range int32(3) {
+		b.send(publisher.Record{Topic: topic, Partition: partition, Value: []byte("v")})
+	}
+	b.allAcked()
+	if err := <-done; err != nil {
+		t.Fatalf("%v, after %+v", err, got)
+	}
+	seen := map[int32]bool{}
+	for _, r := range got {
+		seen[r.Partition] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A broker is away, or frozen: connections to it come about, and nobody reads them.
 func testQuestionsBounded(t *testing.T, client publisher.Client, _ Site) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")

@@ -64,6 +64,20 @@ func createTopic(t testing.TB, brokers []string, name string, partitions int32, 
 	})
 }
 
+func growTopic(t testing.TB, brokers []string, name string, partitions int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	stage := admin(t, brokers)
+	if response, err := stage.UpdatePartitions(ctx, partitions, name); err != nil || response.Error() != nil {
+		t.Fatalf("grow topic %s: %v, %v", name, err, response.Error())
+	}
+	eventually(t, patience, "the broker knows the partitions its controller made", func() bool {
+		topics, err := stage.ListTopics(ctx, name)
+		return err == nil && topics[name].Err == nil && len(topics[name].Partitions) == partitions
+	})
+}
+
 // endOf is the number of records of a topic that nothing was deleted from.
 func endOf(t testing.TB, stage *kadm.Client, topic string) int {
 	t.Helper()
