@@ -30,6 +30,18 @@ func TestExactly_JudgesByWhatTheTopicIsNow(t *testing.T) {
 	})
 }
 
+// moment is long enough that relay does not believe what it heard before; it does so for 100 ms.
+func moment() { <-time.After(150 * time.Millisecond) }
+
+func raiseLimit(t *testing.T, kafka *kgo.Client, topic string) {
+	t.Helper()
+	limit := "5000000"
+	if _, err := kadm.NewClient(kafka).AlterTopicConfigs(t.Context(),
+		[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &limit}}, topic); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func judgesByNow(t *testing.T, r *rig, o Options) {
 	r.showOnFailure()
 	w := r.start(o)
@@ -40,13 +52,8 @@ func judgesByNow(t *testing.T, r *rig, o Options) {
 		t.Fatal(err)
 	}
 	defer kafka.Close()
-	moment := func() { <-time.After(150 * time.Millisecond) } // what relay heard within 100 ms it believes
 	moment()
-	limit := "5000000"
-	if _, err := kadm.NewClient(kafka).AlterTopicConfigs(t.Context(),
-		[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &limit}}, "t"); err != nil {
-		t.Fatal(err)
-	}
+	raiseLimit(t, kafka, "t")
 	large := `"` + strings.Repeat("x", 2_000_000) + `"`
 	r.exec("insert into outbox.events (topic, key, payload) values ('t', 'k', $1), ('t', 'k', to_json('third'::text))", large)
 	r.settled(20 * time.Second)
@@ -67,5 +74,47 @@ func judgesByNow(t *testing.T, r *rig, o Options) {
 	slices.Sort(got) // of two partitions
 	if all := strings.Join(got, " "); all != "first fourt third xxxxx" {
 		t.Errorf("records: %s", all)
+	}
+}
+
+// Somebody raises the limit of the dead-letter topic, and then an event dies that needs it: it was left out for good, by
+// what was known of the topic.
+func TestParked_DeadLettersAreJudgedByWhatTheTopicIsNow(t *testing.T) {
+	withEach(t, func(t *testing.T, client publisher.Client) {
+		for mode, options := range map[string]func(*rig) Options{"at_least_once": (*rig).options, "exactly_once": (*rig).exactly} {
+			t.Run(mode, func(t *testing.T) {
+				r := newRig(t, map[string]int32{"t": 1, "dead-letters": 1, progressTopic: 1})
+				r.client = client
+				lettersByNow(t, r, options(r))
+			})
+		}
+	})
+}
+
+func lettersByNow(t *testing.T, r *rig, o Options) {
+	r.showOnFailure()
+	o.DeadLetterTopic = "dead-letters"
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kafka.Close()
+	w := r.start(o)
+	lettered := func(n int) {
+		t.Helper()
+		eventually(t, "the letters are written", 20*time.Second, func() bool {
+			return queryRow[int](r, "select count(*) from outbox.parked where lettered_at is not null") == n
+		})
+	}
+	const dead = "insert into outbox.events (topic, partition, payload) values ('t', 7, $1)"
+	r.exec(dead, "1")
+	lettered(1)
+	moment()
+	raiseLimit(t, kafka, o.DeadLetterTopic)
+	r.exec(dead, `"`+strings.Repeat("x", 2_000_000)+`"`)
+	lettered(2)
+	w.halt(t)
+	if n := len(r.committed(o.DeadLetterTopic)); n != 2 {
+		t.Errorf("%d copies, want 2", n)
 	}
 }

@@ -61,7 +61,7 @@ func (r *runner) shipLetters(ctx context.Context) error {
 		if r.Trace != nil {
 			p.span = r.traceLetter(row, record)
 		}
-		switch err := r.dock.send(ctx, record, p); {
+		switch err := r.sendLetter(ctx, record, p); {
 		case publisher.Rejected(err):
 			p.fate, p.err, p.alone = rejected, err, true
 		case err != nil:
@@ -82,6 +82,19 @@ func (r *runner) shipLetters(ctx context.Context) error {
 		r.careful--
 	}
 	return r.lettersSent(ctx, parcels, failure)
+}
+
+// sendLetter hands a copy over. The producer refuses it by what it knows of the topic, which may be half a minute old, and
+// an event that is refused is never copied: so the cluster is asked again before that.
+func (r *runner) sendLetter(ctx context.Context, record *publisher.Record, p *parcel) error {
+	err := r.dock.send(ctx, record, p)
+	if !publisher.Rejected(err) {
+		return err
+	}
+	if _, err := r.dock.producer.TopicNow(ctx, r.DeadLetterTopic); err != nil {
+		return err
+	}
+	return r.dock.send(ctx, record, p)
 }
 
 func (r *runner) lettersSent(ctx context.Context, parcels []*parcel, failure error) error {
