@@ -86,7 +86,7 @@ func (s *session) connect(ctx context.Context, names store.Names) error {
 	if err != nil {
 		return err
 	}
-	if s.reader, err = store.NewReader(ctx, conn, names); err != nil {
+	if s.reader, err = store.NewReader(ctx, conn, names, s.Postgres); err != nil {
 		_ = conn.Close(ctx)
 		return err
 	}

@@ -67,8 +67,10 @@ func Connect(ctx context.Context, conn ConnString, application string) (*pgx.Con
 	dialer := &net.Dialer{Control: giveUpUnanswered, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 3 * time.Second, Interval: 2 * time.Second, Count: 3}}
 	cfg.DialFunc = dialer.DialContext
+	var beats *pulse
 	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readAtOnce), w)
+		beats = &pulse{from: r}
+		return pgproto3.NewFrontend(bufio.NewReaderSize(beats, readAtOnce), w)
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = application
@@ -77,6 +79,7 @@ func Connect(ctx context.Context, conn ConnString, application string) (*pgx.Con
 	if err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
+	c.PgConn().CustomData()[pulseKey] = beats // of the host that was taken
 	if err := prepareSession(ctx, c); err != nil {
 		closeSoon(c)
 		return nil, err

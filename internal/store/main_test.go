@@ -76,7 +76,7 @@ func openSession(t testing.TB, url string, epoch int64) *testSession {
 		t.Fatal(err)
 	}
 	s := &testSession{names: names}
-	if s.reader, err = NewReader(t.Context(), conn, names); err != nil {
+	if s.reader, err = NewReader(t.Context(), conn, names, fixed(url)); err != nil {
 		t.Fatal(err)
 	}
 	s.settler = NewSettler(connect(t, url), names, "main")

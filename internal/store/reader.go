@@ -54,14 +54,16 @@ type Reader struct {
 	near int64
 
 	sequence *sequence
+	vigil    *vigil
 	// known is the newest snapshot for which nothing was left to read.
 	known string
 	// window is the one whose rows are being handed out.
 	window Cursor
 }
 
-// NewReader prepares the page queries on c, which the reader owns from now on.
-func NewReader(ctx context.Context, c *pgx.Conn, names Names) (*Reader, error) {
+// NewReader prepares the page queries on c, which the reader owns from now on. ask reaches the same server: it is asked
+// there about c when nothing comes over c.
+func NewReader(ctx context.Context, c *pgx.Conn, names Names, ask ConnString) (*Reader, error) {
 	order := "seq"
 	if mutant.On("order-by-xid-seq") {
 		order = "xid, seq"
@@ -75,7 +77,9 @@ func NewReader(ctx context.Context, c *pgx.Conn, names Names) (*Reader, error) {
 			return nil, fmt.Errorf("prepare the page query: %w", err)
 		}
 	}
-	return r, nil
+	var err error
+	r.vigil, err = newVigil(ctx, c, ask)
+	return r, err
 }
 
 // Anchor makes one between pages. It uses up an xid, so the next Read finds that something has happened. On the reader's
@@ -125,8 +129,19 @@ var ErrStop = errors.New("stop the page here")
 
 // Read reads at most limit rows behind cursor c, in the order in which they are to be published, and hands each to
 // row, which must be done with it when it returns, and soon: an open query pins xmin for the whole database. The first row of a window is handed out only after it is certain
-// that no earlier row of the window is missing. An error other than ctx's ends the session.
+// that no earlier row of the window is missing. It takes as long as the server is at work on it. An error other than
+// ctx's ends the session.
 func (r *Reader) Read(ctx context.Context, c Cursor, anchors *Anchors, limit int, row func(*Row) error) (Page, error) {
+	watched, done := r.vigil.over(ctx)
+	defer done()
+	page, err := r.read(watched, c, anchors, limit, row)
+	if err != nil && errors.Is(context.Cause(watched), errSilent) {
+		err = fmt.Errorf("read a page: %w", errSilent) // not that it was cut
+	}
+	return page, err
+}
+
+func (r *Reader) read(ctx context.Context, c Cursor, anchors *Anchors, limit int, row func(*Row) error) (Page, error) {
 	if c.Open {
 		return r.readOn(ctx, c, max(c.After, anchors.StartShowing(c.From, c.To)), limit, row)
 	}

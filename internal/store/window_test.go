@@ -118,7 +118,7 @@ func TestWindow_HasWhatCommitsAfterAnEmptyOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reader.Close()
-	if s.reader, err = NewReader(t.Context(), conn, s.names); err != nil {
+	if s.reader, err = NewReader(t.Context(), conn, s.names, fixed(url)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.reader.Close)
