@@ -17,7 +17,7 @@ package librdkafka
 
 enum { V_END = 0, V_RKT = 2, V_PARTITION = 3, V_VALUE = 4, V_KEY = 5, V_OPAQUE = 6, V_MSGFLAGS = 7, V_TIMESTAMP = 8, V_HEADERS = 10 };
 enum { F_COPY = 2 };
-enum { EVENT_DR = 1, EVENT_LOG = 4, EVENT_ERROR = 8, EVENT_STATS = 0x40 };
+enum { EVENT_DR = 1, EVENT_LOG = 4, EVENT_ERROR = 8 };
 
 typedef struct {
 	int err;
@@ -51,7 +51,6 @@ const message_t *rd_kafka_event_message_next(void *event);
 int rd_kafka_event_error(void *event);
 const char *rd_kafka_event_error_string(void *event);
 int rd_kafka_event_error_is_fatal(void *event);
-const char *rd_kafka_event_stats(void *event);
 int rd_kafka_event_log(void *event, const char **facility, const char **text, int *level);
 
 // produce hands one record over, which is copied. Pointers to C's memory come as numbers, and the others as characters,
@@ -253,8 +252,6 @@ func (c *core) take() ([]report, any) {
 	switch C.rd_kafka_event_type(c.event) {
 	case C.EVENT_ERROR:
 		return nil, c.trouble()
-	case C.EVENT_STATS:
-		return nil, counts(C.GoString(C.rd_kafka_event_stats(c.event)))
 	case C.EVENT_LOG:
 		var facility, text *C.char
 		var level C.int
@@ -264,11 +261,8 @@ func (c *core) take() ([]report, any) {
 	return nil, ignored{}
 }
 
-// What take finds besides reports.
-type (
-	counts  string   // statistics, as JSON
-	ignored struct{} // of no interest
-)
+// ignored is an event of no interest.
+type ignored struct{}
 
 // trouble is an error of the client as a whole.
 type trouble struct {

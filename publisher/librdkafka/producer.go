@@ -33,7 +33,6 @@ type Producer struct {
 	lines   bool // all log lines are forwarded, not only what nothing else tells
 	topics  *lanes.Topics
 	lanes   *lanes.Lanes
-	stats   statistics
 	flusher *lanes.Flusher
 
 	// Owned by the goroutine that calls Send.

@@ -46,8 +46,6 @@ func (p *Producer) hear(event any) {
 	switch e := event.(type) {
 	case trouble:
 		p.trouble(e)
-	case counts:
-		p.stats.take(string(e))
 	case line:
 		if p.lines || e.tag == noProducerID {
 			p.voice.hear(e)

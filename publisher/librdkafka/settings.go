@@ -41,7 +41,6 @@ func producerSettings(cfg publisher.Config) (kafka.ConfigMap, error) {
 		"batch.size":                        strconv.Itoa(defaultBatchSize),
 		"batch.num.messages":                strconv.Itoa(recordsPerBatch),
 		"topic.metadata.propagation.max.ms": "1500", // 0 fails topics just made, 30 s is the default
-		"statistics.interval.ms":            "5000",
 	}
 	if err := connectionSettings(m, cfg, func(string) bool { return true }); err != nil {
 		return nil, err

@@ -67,6 +67,14 @@ func TestProducerSettings_TransactionsHearOfBrokenConnections(t *testing.T) {
 	}
 }
 
+// The library would write them as JSON every few seconds, also while the relay rests, and nobody reads them.
+func TestProducerSettings_AskForNoStatistics(t *testing.T) {
+	m, err := producerSettings(contract.Config(t, []string{"127.0.0.1:1"}))
+	if every, asked := m["statistics.interval.ms"]; err != nil || asked {
+		t.Errorf("statistics every %v ms, %v", every, err)
+	}
+}
+
 func TestOpen_RefusesWhatWouldBreakDelivery(t *testing.T) {
 	for name, value := range map[string]string{"enable.idempotence": "false", "max.in.flight": "50", "no.such": "1"} {
 		cfg := contract.Config(t, []string{"127.0.0.1:1"})
@@ -138,20 +146,5 @@ func TestSecuritySettings_MapTLSAndSASL(t *testing.T) {
 func TestVersion_IsNewEnough(t *testing.T) {
 	if err := checkVersion(); err != nil || Version() == "" {
 		t.Errorf("librdkafka %q: %v", Version(), err)
-	}
-}
-
-func TestStatistics_CountStandingBrokers(t *testing.T) {
-	var s statistics
-	if s.last() != (Stats{}) {
-		t.Error("something was counted before the first statistics")
-	}
-	s.take(`{"msg_cnt":7,"brokers":{
-		"a:1/1":{"nodeid":1,"state":"UP","txretries":2,"req_timeouts":1},
-		"b:1/2":{"nodeid":2,"state":"CONNECT","txretries":1},
-		"a:1/bootstrap":{"nodeid":-1,"state":"UP"}}}`)
-	s.take(`not json`)
-	if want := (Stats{BrokersUp: 1, Brokers: 2, Queued: 7, Retries: 3, TimedOut: 1}); s.last() != want {
-		t.Errorf("%+v, want %+v", s.last(), want)
 	}
 }
