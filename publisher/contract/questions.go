@@ -16,6 +16,7 @@ func RunQuestions(t *testing.T, client publisher.Client, site Site) {
 	for name, test := range map[string]func(*testing.T, publisher.Client, Site){
 		"DescribesAndCreatesTopics":      testAdmin,
 		"ReadsTopics":                    testTail,
+		"ReadsPartitionsThatAreAdded":    testGrowingTail,
 		"WaitsNoLongerThanTheCallerDoes": testQuestionsBounded,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, client, site) })
@@ -117,8 +118,7 @@ func testTail(t *testing.T, client publisher.Client, site Site) {
 	}
 }
 
-// RunGrowingTopic holds a client to it that Tail reads partitions that a topic gets meanwhile.
-func RunGrowingTopic(t *testing.T, client publisher.Client, site Site) {
+func testGrowingTail(t *testing.T, client publisher.Client, site Site) {
 	cfg := Config(t, site.Brokers)
 	topic := newTopic(t, site.Brokers, 1, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

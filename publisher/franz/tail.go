@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -16,7 +17,8 @@ import (
 
 // Tail reads topics without a consumer group, committed records only, and gives each to the function, in order
 // within a partition. It ends with nil at the limit, else with the function's error, with ctx's, or with what makes
-// reading impossible. Brokers that go away are waited for.
+// reading impossible. Brokers that go away are waited for. Partitions that are added meanwhile are read from their
+// beginning, a few seconds later.
 func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions, each func(publisher.TailRecord) error) error {
 	client, err := newClient(cfg, newGate(), nil, endsWith(ctx,
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -31,6 +33,11 @@ func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions,
 		return err
 	}
 	client.AddConsumePartitions(positions)
+	looking, stop := context.WithCancel(ctx)
+	var looker sync.WaitGroup
+	looker.Go(func() { lookForPartitions(looking, client, opts.Topics, positions) })
+	defer looker.Wait()
+	defer stop()
 	if opts.Started != nil {
 		opts.Started()
 	}
@@ -49,6 +56,40 @@ func Tail(ctx context.Context, cfg publisher.Config, opts publisher.TailOptions,
 		}
 	}
 	return nil
+}
+
+// tailLooks is how often Tail looks for partitions that were added.
+const tailLooks = 3 * time.Second
+
+// lookForPartitions has the client read what the topics have beside the partitions that are read, of which it keeps the
+// list. What goes wrong with a look ends nothing: the next one sees them.
+func lookForPartitions(ctx context.Context, client *kgo.Client, topics []string, read map[string]map[int32]kgo.Offset) {
+	admin := kadm.NewClient(client)
+	next := time.NewTicker(tailLooks)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+		found, err := admin.ListTopics(ctx, topics...)
+		if err != nil {
+			continue
+		}
+		more := map[string]map[int32]kgo.Offset{}
+		found.EachPartition(func(p kadm.PartitionDetail) {
+			if _, known := read[p.Topic][p.Partition]; known {
+				return
+			}
+			if more[p.Topic] == nil {
+				more[p.Topic] = map[int32]kgo.Offset{}
+			}
+			more[p.Topic][p.Partition] = kgo.NewOffset().AtStart() // all that it has came after the start
+			read[p.Topic][p.Partition] = more[p.Topic][p.Partition]
+		})
+		client.AddConsumePartitions(more)
+	}
 }
 
 // hopeless is an error of a fetch that will not go away.

@@ -37,8 +37,4 @@ func TestQuestions_OnAFakeBroker(t *testing.T) {
 	contract.RunQuestions(t, Client{}, contract.StartFake(t).Site())
 }
 
-func TestTail_ReadsPartitionsThatAreAdded(t *testing.T) {
-	contract.RunGrowingTopic(t, Client{}, contract.StartFake(t).Site())
-}
-
 func TestSecurity(t *testing.T) { contract.RunSecurity(t, Client{}) }

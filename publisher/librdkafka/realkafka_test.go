@@ -25,7 +25,3 @@ func TestTransactions_OnApacheKafka(t *testing.T) {
 func TestQuestions_OnApacheKafka(t *testing.T) {
 	contract.RunQuestions(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
 }
-
-func TestTail_ReadsPartitionsThatAreAddedToApacheKafka(t *testing.T) {
-	contract.RunGrowingTopic(t, Client{}, contract.Site{Brokers: kafka.ForTest(t).Brokers()})
-}
