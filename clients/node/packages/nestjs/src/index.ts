@@ -3,7 +3,7 @@ export { ConsumeEvent, Meta, Tx } from './consume-event.decorator';
 export type { ConsumeEventOptions, RetryOptions } from './consume-event.options';
 export { Emits } from './emits.decorator';
 export { OutboxHealthIndicator } from './health';
-export type { OutboxHealth } from './health';
+export type { HealthOptions, OutboxHealth } from './health';
 export { exitOnKafkaCrash, kafkaConsumer } from './kafka';
 export type { KafkaConsumerOptions } from './kafka';
 export type { EventMeta } from './message';

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { Injectable, Module } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
@@ -6,6 +8,7 @@ import { ClsPluginTransactional, Transactional, TransactionHost } from '@nestjs-
 import { TransactionalAdapterTypeOrm } from '@nestjs-cls/transactional-adapter-typeorm';
 import { context, propagation, trace, type TextMapPropagator } from '@opentelemetry/api';
 import { ClsModule } from 'nestjs-cls';
+import { Pool } from 'pg';
 import { DataSource } from 'typeorm';
 import { defineEvent, Emits, OutboxHealthIndicator, OutboxModule, OutboxService, OutboxTransactionRequiredError, RelayOutboxStore } from '@outboxrelay/nestjs';
 import { OutboxRecorder, OutboxTestingModule } from '@outboxrelay/nestjs/testing';
@@ -203,6 +206,44 @@ test('health says what is wrong', async () => {
   const { outbox: down } = await elsewhere.isHealthy('outbox', ds);
   assert.equal(down.status, 'down');
   assert.match(down.message!, /no table "nowhere"\.events.*relay migrate up/);
+});
+
+test('health does not wait for a database that hangs, nor take more than one connection for it', async () => {
+  const sockets: Socket[] = [];
+  const silent = createServer((socket) => void sockets.push(socket)).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const pool = new Pool({ host: '127.0.0.1', port: (silent.address() as AddressInfo).port, user: 'nobody' });
+  const health = new OutboxHealthIndicator({}, { retrying: 2 } as never);
+  const check = () => health.isHealthy('outbox', pool, { timeout: 50 });
+  const down = { outbox: { status: 'down', retrying: 2, message: 'the database has not answered within 50 ms' } };
+  try {
+    const began = performance.now();
+    assert.deepEqual(await Promise.all([check(), check()]), [down, down]);
+    assert.deepEqual(await check(), down);
+    assert.ok(performance.now() - began < 5000);
+    assert.equal(sockets.length, 1);
+    const answered = health.isHealthy('outbox', pool, { timeout: Infinity });
+    for (const socket of sockets) socket.destroy(); // what was not waited for any more fails now, and nobody is told
+    assert.match((await answered).outbox.message!, /terminated/);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+    await pool.end();
+  }
+});
+
+test('health leaves no timer behind, and has a reason where the error has no words', async () => {
+  const health = new OutboxHealthIndicator({}, { retrying: 0 } as never);
+  const pool = (query: () => Promise<unknown>) => ({ totalCount: 0, connect() {}, query });
+  const timers = () => process.getActiveResourcesInfo().filter((one) => one === 'Timeout').length;
+  const before = timers();
+  const up = await health.isHealthy('outbox', pool(async () => ({ rows: [{ present: true, writable: true }] })), { timeout: 60_000 });
+  assert.deepEqual([up.outbox.status, timers()], ['up', before]);
+  const refused = pool(async () => {
+    throw Object.assign(new AggregateError([]), { code: 'ECONNREFUSED' });
+  });
+  assert.deepEqual(await health.isHealthy('outbox', refused), { outbox: { status: 'down', retrying: 0, message: 'ECONNREFUSED' } });
+  assert.equal(timers(), before);
 });
 
 test('RelayOutboxStore takes the messages of @nestjs/outbox', async () => {
