@@ -1,5 +1,6 @@
 import { applyDecorators, createParamDecorator, SetMetadata, UseInterceptors } from '@nestjs/common';
 import { topicProblem, type EventDefinition } from '@outboxrelay/core';
+import { keepAsItCame } from './as-it-came';
 import { current } from './consuming';
 import { ConsumeEventInterceptor } from './consume-event.interceptor';
 import { CONSUME_EVENT, type ConsumeEventMetadata, type ConsumeEventOptions } from './consume-event.options';
@@ -19,6 +20,7 @@ export function ConsumeEvent(event: EventDefinition<any, any>, options: ConsumeE
   if (![undefined, 'wait', 'place'].includes(options.withoutId)) throw new TypeError("@ConsumeEvent: withoutId has to be 'wait' or 'place'");
   const metadata: ConsumeEventMetadata = { ...options, event };
   const { EventPattern } = require('@nestjs/microservices') as typeof import('@nestjs/microservices');
+  keepAsItCame();
   const decorate = applyDecorators(
     EventPattern(event.topic) as MethodDecorator,
     SetMetadata(CONSUME_EVENT, metadata),

@@ -1,5 +1,6 @@
 import type { KafkaContext } from '@nestjs/microservices';
-import type { HeaderNames } from '@outboxrelay/core';
+import { readRecord, type HeaderNames, type RecordLike } from '@outboxrelay/core';
+import { asItCame } from './as-it-came';
 import { rawValueOf } from './deserializer';
 
 /** What a consumed event carries beside its payload. */
@@ -13,6 +14,7 @@ export interface EventMeta {
   readonly offset: string;
   /** When the event was inserted. */
   readonly createdAt: Date | undefined;
+  /** As text. Of a header that the record has twice the last counts; of relay's own the first, which is relay's. */
   readonly headers: Readonly<Record<string, string>>;
   /** 1, and one more with each retry. */
   readonly attempt: number;
@@ -28,33 +30,35 @@ export interface ReceivedRecord extends Omit<EventMeta, 'attempt'> {
   readonly raw: Uint8Array | undefined;
 }
 
-/** Undoes what Nest's parser does to keys and headers, and tells a tombstone from a message. */
+/** Key and headers as they were before Nest's parser, and a tombstone told from a message. */
 export function recordOf(context: KafkaContext, names: Required<HeaderNames>): ReceivedRecord {
   if (typeof context?.getTopic !== 'function') {
     throw new Error('@ConsumeEvent works with the Kafka transport only: create the microservice with kafkaConsumer(…)');
   }
   const message = context.getMessage();
   const [topic, partition] = [context.getTopic(), context.getPartition()];
-  const headers: Record<string, string> = Object.create(null);
-  for (const [name, value] of Object.entries(message.headers ?? {})) {
-    if (value !== null && value !== undefined) headers[name] = text(value);
-  }
-  const createdAt = new Date(headers[names.createdAt] ?? Number.NaN);
-  const id = headers[names.id];
+  const { id, type, createdAt, key, headers } = readRecord(asItCame(message) ?? asText(message), { headers: names });
   return {
     id: id || `${topic}/${partition}/${message.offset}`,
     identified: Boolean(id),
-    type: headers[names.type],
-    key: message.key === null || message.key === undefined ? null : text(message.key),
+    type,
+    key,
     topic,
     partition,
     offset: message.offset,
-    createdAt: Number.isNaN(createdAt.getTime()) ? undefined : createdAt,
+    createdAt,
     headers,
     value: message.value ?? null,
     raw: rawValueOf(message),
   };
 }
 
-const text = (value: unknown): string =>
-  Buffer.isBuffer(value) ? value.toString('utf8') : typeof value === 'object' ? JSON.stringify(value) : String(value);
+function asText({ key, headers }: ReturnType<KafkaContext['getMessage']>): RecordLike {
+  const texts = Object.entries(headers ?? {}).map(([name, value]) => [name, textOf(value)]);
+  return { key: textOf(key), headers: Object.fromEntries(texts) };
+}
+
+function textOf(value: unknown): string | undefined {
+  if (value === null || value === undefined) return undefined;
+  return Buffer.isBuffer(value) ? value.toString('utf8') : typeof value === 'object' ? JSON.stringify(value) : String(value);
+}

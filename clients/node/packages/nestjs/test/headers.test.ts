@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Controller, Injectable, type Type } from '@nestjs/common';
-import { Payload } from '@nestjs/microservices';
+import { Payload, ServerKafka } from '@nestjs/microservices';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { DataSource, type EntityManager } from 'typeorm';
 import { ConsumeEvent, defineEvent, Meta, newId, OutboxModule, Tx, type EventMeta, type HeaderNames } from '@outboxrelay/nestjs';
@@ -76,6 +76,19 @@ const build = (controllers: Type[], headers?: HeaderNames, providers: Type[] = [
   Test.createTestingModule({ imports: [OutboxModule.forRoot({ headers, transaction: (work) => ds.transaction(work) })], controllers, providers })
     .setLogger(logger)
     .compile();
+
+type Given = Record<string, string | readonly string[]>;
+
+/** A record as kafkajs hands it over, with an array of what a header has more than once, to a server with Nest's own options. */
+async function receive(mod: TestingModule, key: string, id: string, given: Given): Promise<void> {
+  const server = new ServerKafka({});
+  await mod.createNestMicroservice({ strategy: server }).init();
+  const bytes = (value: string | readonly string[]) => (typeof value === 'string' ? Buffer.from(value) : value.map((one) => Buffer.from(one)));
+  const headers = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, bytes(value)]));
+  const message = { key: Buffer.from(key), value: Buffer.from(JSON.stringify({ id })), headers, timestamp: '0', attributes: 0, offset: '7' };
+  await server.handleMessage({ topic, partition: 0, message, heartbeat: async () => undefined, pause: () => () => undefined });
+}
+
 const rows = (id: string) => count(ds, `by_headers where id = '${id}'`);
 const inboxRows = (id: string) => count(ds, `outbox.inbox where message_id = '${id}'`);
 
@@ -103,6 +116,20 @@ test('a dead letter has no other header of relay\'s than its own', () =>
     const other = newId();
     await deliver(mod, Nameless, { id: other }, { id: other, type: 'no text for\0PostgreSQL' });
     assert.deepEqual(await ds.query(`select type from outbox.events where headers->>'x-original-id' = $1`, [other]), [{ type: null }]);
+  }, renamed));
+
+test('a header that is there twice counts once: of relay\'s own the first, of others the last', () =>
+  running(async (mod) => {
+    const first = newId();
+    const given = { 'event-id': [first, newId()], eventType: ['Placed', 'of the application'], at: ['2026-01-02T03:04:05.000001Z', 'never'], id: ['a', 'b'] };
+    const key = '{"t": 12345678901234567890}';
+    await receive(mod, key, first, given);
+    await receive(mod, key, first, { ...given, 'event-id': [first, 'of the application'], eventType: 'Placed' });
+    assert.deepEqual([await rows(first), await inboxRows(first)], [1, 1]);
+    const { headers, ...meta } = seen.find((one) => one.id === first)!;
+    assert.deepEqual([meta.type, meta.createdAt, meta.key], ['Placed', new Date('2026-01-02T03:04:05.000Z'), key]);
+    assert.deepEqual({ ...headers }, { 'event-id': first, eventType: 'Placed', at: '2026-01-02T03:04:05.000001Z', id: 'b' });
+    assert.deepEqual(log, []);
   }, renamed));
 
 test('records without a type are passed over with a warning, once a topic', () =>

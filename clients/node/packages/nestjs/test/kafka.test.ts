@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Controller, Module, type INestMicroservice } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { Ctx, EventPattern, Payload, Transport } from '@nestjs/microservices';
+import { Ctx, EventPattern, KafkaContext, Payload, Transport } from '@nestjs/microservices';
 import { CompressionCodecs, CompressionTypes } from 'kafkajs';
 import { DataSource, type EntityManager } from 'typeorm';
-import { ConsumeEvent, createOutbox, defineEvent, exitOnKafkaCrash, kafkaConsumer, OutboxModule, tombstone, Tx } from '@outboxrelay/nestjs';
+import { ConsumeEvent, createOutbox, defineEvent, exitOnKafkaCrash, kafkaConsumer, Meta, newId, OutboxModule, tombstone, Tx, type EventMeta } from '@outboxrelay/nestjs';
 import { Numbered } from './consumer-app';
 import { brokers, connect, count, createTopics, eventually, gzipDatabase, kafka, leg } from './support';
 
@@ -17,6 +17,7 @@ const crashEvents = Number(process.env['CRASH_EVENTS'] ?? 300);
 const handlerSeconds = Number(process.env['HANDLER_SECONDS'] ?? 4);
 
 const Plain = defineEvent<{ id: string; big: string; text: string }>()({ topic: `${leg}-plain`, type: 'Plain', key: (e) => e.id });
+const Doubled = defineEvent<{ n: number }>()({ topic: `${leg}-doubled`, type: 'Doubled' });
 const Slow = defineEvent<{ n: number }>()({ topic: `${leg}-slow`, type: 'Slow' });
 const outbox = createOutbox();
 let ds: DataSource;
@@ -25,7 +26,7 @@ let gzip: DataSource;
 before(async () => {
   [ds, gzip] = [await connect(), await connect(gzipDatabase)];
   await ds.query('create table handled (n integer not null)');
-  await createTopics(Plain.topic, Slow.topic, Numbered.topic, `${Numbered.topic}.counter.dlq`);
+  await createTopics(Plain.topic, Doubled.topic, Slow.topic, Numbered.topic, `${Numbered.topic}.counter.dlq`);
 });
 after(async () => {
   await ds?.destroy();
@@ -81,6 +82,35 @@ test('a plain Nest consumer gets parsed objects, headers, keys and tombstones, c
       assert.equal(gone.value, null);
       assert.equal(gone.payload.key, 'gone'); // the whole message, which @ConsumeEvent makes null
     }
+  } finally {
+    await app.close();
+  }
+});
+
+test('a header of the application\'s does not stand in for relay\'s', async () => {
+  const metas: EventMeta[] = [];
+  let joined: unknown;
+
+  @Controller()
+  class DoubledConsumer {
+    @ConsumeEvent(Doubled, { consumer: 'doubled' })
+    async handle(@Meta() meta: EventMeta, @Ctx() context: KafkaContext) {
+      metas.push(meta);
+      joined = context.getMessage().headers!['type'];
+    }
+  }
+  @Module({ imports: [OutboxModule.forRoot({ transaction: (work) => ds.transaction(work) })], controllers: [DoubledConsumer] })
+  class AppModule {}
+  const app = await NestFactory.createMicroservice(AppModule, { ...kafkaConsumer({ brokers, groupId: `${leg}-doubled` }), logger: false });
+  try {
+    await app.listen();
+    const id = newId();
+    const headers = { id: 'a', type: 'b', created_at: 'c', tenant: 'acme' };
+    await ds.query(`insert into outbox.events (id, topic, type, payload, headers) values ($1, $2, 'Doubled', '{"n": 1}', $3)`, [id, Doubled.topic, headers]);
+    await eventually('the event', () => metas.length > 0);
+    assert.deepEqual([metas[0]!.id, metas[0]!.type, metas[0]!.headers['tenant']], [id, 'Doubled', 'acme']);
+    assert.ok(metas[0]!.createdAt instanceof Date);
+    assert.equal(joined, 'Doubled,b'); // so the record has it twice
   } finally {
     await app.close();
   }
