@@ -1,6 +1,7 @@
 import { applyDecorators, createParamDecorator, SetMetadata, UseInterceptors } from '@nestjs/common';
 import { topicProblem, type EventDefinition } from '@outboxrelay/core';
 import { keepAsItCame } from './as-it-came';
+import { watchClosing } from './closing';
 import { current } from './consuming';
 import { ConsumeEventInterceptor } from './consume-event.interceptor';
 import { CONSUME_EVENT, type ConsumeEventMetadata, type ConsumeEventOptions } from './consume-event.options';
@@ -21,6 +22,7 @@ export function ConsumeEvent(event: EventDefinition<any, any>, options: ConsumeE
   const metadata: ConsumeEventMetadata = { ...options, event };
   const { EventPattern } = require('@nestjs/microservices') as typeof import('@nestjs/microservices');
   keepAsItCame();
+  watchClosing();
   const decorate = applyDecorators(
     EventPattern(event.topic) as MethodDecorator,
     SetMetadata(CONSUME_EVENT, metadata),

@@ -2,6 +2,7 @@ import { Inject, Injectable, type CallHandler, type ExecutionContext, type NestI
 import type { KafkaContext } from '@nestjs/microservices';
 import { OutboxSchemaError, type EventDefinition } from '@outboxrelay/core';
 import { from, lastValueFrom, type Observable } from 'rxjs';
+import { closingOf } from './closing';
 import { CONSUME_EVENT, type ConsumeEventMetadata } from './consume-event.options';
 import { EventConsumer } from './event-consumer';
 import { recordOf, type ReceivedRecord } from './message';
@@ -27,7 +28,8 @@ export class ConsumeEventInterceptor implements NestInterceptor {
     }
     // Nest passes this array to the handler, pipes and all. Its payload is the whole message where the value is null.
     const args = context.getArgs();
-    await this.consumer.consume(handler, record, () => kafka.getHeartbeat()(), async () => {
+    const server = { heartbeat: kafka.getHeartbeat(), closing: closingOf(kafka.getConsumer() ?? {}) };
+    await this.consumer.consume(handler, record, server, async () => {
       args[0] = await payloadOf(handler.event, record);
       await lastValueFrom(next.handle(), { defaultValue: undefined });
     });

@@ -14,6 +14,12 @@ import { inTraceOf } from './trace';
 const heartbeatEvery = 250;
 const longestTimer = 2 ** 31 - 1; // of setTimeout, which takes a longer one for none
 
+/** What the record came from. */
+interface Server {
+  readonly heartbeat: () => Promise<void>;
+  readonly closing: AbortSignal;
+}
+
 /** How an attempt ended: done, or with an error that counts as the event's fault or not. */
 type Ended = { readonly done: true } | { readonly done: false; readonly error: unknown; readonly counts: boolean };
 
@@ -59,18 +65,18 @@ export class EventConsumer implements OnModuleDestroy {
     );
   }
 
-  async consume(handler: ConsumeEventMetadata, record: ReceivedRecord, heartbeat: () => Promise<void>, run: () => Promise<void>): Promise<void> {
+  async consume(handler: ConsumeEventMetadata, record: ReceivedRecord, { heartbeat, closing }: Server, run: () => Promise<void>): Promise<void> {
     // A heartbeat fails while the group rebalances. kafkajs finds that out by itself when the handler has ended.
     const beating = setInterval(() => void heartbeat().catch(() => undefined), heartbeatEvery);
     try {
-      await inTraceOf(record.headers, () => this.settle(handler, record, run));
+      await inTraceOf(record.headers, () => this.settle(handler, record, closing, run));
     } finally {
       clearInterval(beating);
     }
   }
 
-  private async settle(handler: ConsumeEventMetadata, record: ReceivedRecord, run: () => Promise<void>): Promise<void> {
-    if (!record.identified && handler.withoutId !== 'place') return this.waitForId(handler, record);
+  private async settle(handler: ConsumeEventMetadata, record: ReceivedRecord, closing: AbortSignal, run: () => Promise<void>): Promise<void> {
+    if (!record.identified && handler.withoutId !== 'place') return this.waitForId(handler, record, closing);
     const { attempts = 5 } = handler.retry ?? {};
     const topic = deadLetterTopic(handler);
     let counted = 0;
@@ -84,19 +90,19 @@ export class EventConsumer implements OnModuleDestroy {
       const delay = delayAfter(failures, handler);
       const blame = ended.counts ? 'failed' : 'could not reach the database';
       this.logger.warn(`${handler.consumer} ${blame} on event ${record.id} of ${record.topic}[${record.partition}], next try in ${delay} ms: ${stackOf(ended.error)}`);
-      await this.pause(delay, record);
+      await this.pause(delay, record, closing);
     }
   }
 
   /** Until the shutdown. Nothing is lost, and no copy is taken for a new event. */
-  private async waitForId(handler: ConsumeEventMetadata, record: ReceivedRecord): Promise<never> {
+  private async waitForId(handler: ConsumeEventMetadata, record: ReceivedRecord, closing: AbortSignal): Promise<never> {
     for (let times = 1; ; times += 1) {
       this.logger.error(
         `${handler.consumer} does not handle event ${record.id}, and ${record.topic}[${record.partition}] waits: it has no header ${JSON.stringify(this.names.id)} ` +
           `(but ${namesOf(record.headers)}), so a copy of it could not be told. If relay publishes it, and [headers] of its configuration renames id, ` +
           "give OutboxModule that name: headers: { id: '…' }. If it is not relay's, or copies may be handled twice, give @ConsumeEvent withoutId: 'place'",
       );
-      await this.pause(delayAfter(times, handler), record);
+      await this.pause(delayAfter(times, handler), record, closing);
     }
   }
 
@@ -141,14 +147,15 @@ export class EventConsumer implements OnModuleDestroy {
     return true;
   }
 
-  private async pause(delay: number, record: ReceivedRecord): Promise<void> {
+  private async pause(delay: number, record: ReceivedRecord, closing: AbortSignal): Promise<void> {
+    const ends = [this.stopping.signal, closing];
     this.failing += 1;
     try {
-      await sleep(delay, this.stopping.signal);
+      await sleep(delay, ends);
     } finally {
       this.failing -= 1;
     }
-    if (this.stopping.signal.aborted) throw new Error(`event ${record.id} was not handled before the shutdown; it comes again`);
+    if (ends.some(({ aborted }) => aborted)) throw new Error(`event ${record.id} was not handled before the shutdown; it comes again`);
   }
 
   private transaction(): TransactionRunner {
@@ -180,16 +187,16 @@ async function faultOf(tx: unknown): Promise<unknown> {
   }
 }
 
-function sleep(delay: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
+function sleep(delay: number, ends: readonly AbortSignal[]): Promise<void> {
+  if (ends.some(({ aborted }) => aborted)) return Promise.resolve();
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', done);
+      for (const end of ends) end.removeEventListener('abort', done);
       resolve();
     };
     const timer = setTimeout(done, delay);
-    signal.addEventListener('abort', done, { once: true });
+    for (const end of ends) end.addEventListener('abort', done);
   });
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Controller, Injectable, Logger, Module, ValidationPipe } from '@nestjs/common';
-import { Payload } from '@nestjs/microservices';
+import { Payload, ServerKafka } from '@nestjs/microservices';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { ClsPluginTransactional, Transactional, TransactionHost } from '@nestjs-cls/transactional';
 import { TransactionalAdapterTypeOrm } from '@nestjs-cls/transactional-adapter-typeorm';
@@ -271,6 +271,23 @@ test('a shutdown does not wait for a retry, and the event comes again', async ()
   await other.close();
   await outcome;
   assert.equal(await inboxRows(id), 0);
+});
+
+test('a server that closes does not wait for a retry', async () => {
+  failures = 0;
+  const server = new ServerKafka({});
+  const other = await build();
+  const app = other.createNestMicroservice({ strategy: server });
+  await app.init();
+  const message = { key: null, value: Buffer.from('{"id":"closing","total":"1"}'), headers: { id: Buffer.from(newId()), type: Buffer.from('Waiting') }, timestamp: '0', attributes: 0, offset: '1' };
+  let handled: Promise<unknown> | undefined;
+  // kafkajs, too, waits for the record that is being handled.
+  Object.assign(server, { consumer: { disconnect: async () => void (await handled!.catch(() => undefined)) } });
+  handled = server.handleMessage({ topic, partition: 0, message, heartbeat: async () => undefined, pause: () => () => undefined });
+  const outcome = assert.rejects(handled);
+  while (failures === 0) await new Promise((resolve) => setImmediate(resolve));
+  await app.close();
+  await outcome;
 });
 
 test('a pause is never skipped: neither without its options, nor where it is longer than a timer can be', async () => {

@@ -18,6 +18,7 @@ const handlerSeconds = Number(process.env['HANDLER_SECONDS'] ?? 4);
 
 const Plain = defineEvent<{ id: string; big: string; text: string }>()({ topic: `${leg}-plain`, type: 'Plain', key: (e) => e.id });
 const Doubled = defineEvent<{ n: number }>()({ topic: `${leg}-doubled`, type: 'Doubled' });
+const Hopeless = defineEvent<{ n: number }>()({ topic: `${leg}-hopeless`, type: 'Hopeless' });
 const Slow = defineEvent<{ n: number }>()({ topic: `${leg}-slow`, type: 'Slow' });
 const outbox = createOutbox();
 let ds: DataSource;
@@ -26,7 +27,7 @@ let gzip: DataSource;
 before(async () => {
   [ds, gzip] = [await connect(), await connect(gzipDatabase)];
   await ds.query('create table handled (n integer not null)');
-  await createTopics(Plain.topic, Doubled.topic, Slow.topic, Numbered.topic, `${Numbered.topic}.counter.dlq`);
+  await createTopics(Plain.topic, Doubled.topic, Hopeless.topic, Slow.topic, Numbered.topic, `${Numbered.topic}.counter.dlq`);
 });
 after(async () => {
   await ds?.destroy();
@@ -186,6 +187,28 @@ test('a handler that takes longer than the session keeps its partition', async (
   }
   assert.equal(calls, 2);
   assert.equal(rejoins, 0, 'the group has thrown it out');
+});
+
+test('a microservice can be closed while an event is tried again', async () => {
+  let calls = 0;
+
+  @Controller()
+  class HopelessConsumer {
+    @ConsumeEvent(Hopeless, { consumer: 'hopeless', retry: { minDelay: 120_000, maxDelay: 120_000 } })
+    async handle() {
+      calls += 1;
+      throw new Error('not today');
+    }
+  }
+  @Module({ imports: [OutboxModule.forRoot({ transaction: (work) => ds.transaction(work) })], controllers: [HopelessConsumer] })
+  class AppModule {}
+  const app = await NestFactory.createMicroservice(AppModule, { ...kafkaConsumer({ brokers, groupId: `${leg}-hopeless` }), logger: false });
+  await app.listen();
+  await ds.transaction((em) => outbox.emit(em, Hopeless, { n: 1 }));
+  await eventually('the event', () => calls > 0);
+  let closed = false;
+  void app.close().then(() => (closed = true));
+  await eventually('the shutdown', () => closed);
 });
 
 test('exitOnKafkaCrash ends the process only when kafkajs will not restart', () => {
