@@ -10,8 +10,12 @@ function sqlStateOf(error: any): string | undefined {
 
 // Connection exceptions, too few resources, and the server going down or coming up.
 const unavailable = /^(08|53|57P)/;
-const networkCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'P1001', 'P1002', 'P1008', 'P1017']);
-const clientWords = /connection (terminated|ended|closed|error|timeout)|timeout exceeded when trying to connect|not queryable|server closed the connection/i;
+const networkCodes = new Set([
+  'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'P1001', 'P1002', 'P1008', 'P1017',
+]);
+// The last two are Knex's and Prisma's for a server that takes a connection and does not answer.
+const clientWords =
+  /connection (terminated|ended|closed|error|timeout)|timeout exceeded when trying to connect|not queryable|server closed the connection|timeout acquiring a connection|unable to start a transaction in the given time/i;
 
 /** Whether the database is out of reach, which says nothing about the event that was being handled. */
 export function isUnavailable(error: unknown): boolean {

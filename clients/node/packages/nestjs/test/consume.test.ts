@@ -247,6 +247,37 @@ test('a database that goes away is not the event\'s fault', async () => {
   assert.deepEqual([await rows('outage'), (await letters(id)).length, failures], [1, 0, quick.attempts + 3]);
 });
 
+test('nor is a database that hangs or cannot be reached, whatever the client says of it', async () => {
+  const faults = [
+    Object.assign(new Error('connect EHOSTUNREACH 192.0.2.1:5432'), { code: 'EHOSTUNREACH' }),
+    Object.assign(new Error('connect ENETUNREACH 192.0.2.1:5432'), { code: 'ENETUNREACH' }),
+    new Error('Knex: Timeout acquiring a connection. The pool is probably full. Are you missing a .transacting(trx) call?'),
+    Object.assign(new Error('Transaction API error: Unable to start a transaction in the given time.'), { code: 'P2028' }),
+  ];
+
+  @Controller()
+  class Patient {
+    @ConsumeEvent(Placed, { consumer: 'patient', retry: { attempts: 1, minDelay: 1 }, deadLetter: true })
+    async placed(@Payload() { id }: Order, @Tx() tx: EntityManager) {
+      await tx.query('insert into consumed values ($1)', [id]);
+    }
+  }
+  let fault: Error | undefined; // of the next transaction
+  const transaction = <T>(work: (tx: EntityManager) => Promise<T>): Promise<T> => {
+    const failure = fault;
+    fault = undefined;
+    return failure === undefined ? ds.transaction(work) : Promise.reject(failure);
+  };
+  const patient = await Test.createTestingModule({ imports: [OutboxModule.forRoot({ transaction })], controllers: [Patient] }).compile();
+  for (fault of faults) {
+    const { message } = fault;
+    const id = newId();
+    await deliver(patient, Placed, { id, total: '1' }, { id });
+    assert.deepEqual([await rows(id), (await letters(id)).length, fault], [1, 0, undefined], message);
+  }
+  await patient.close();
+});
+
 test('a tombstone is null, not the message', async () => {
   const id = newId();
   await deliver(mod, Gone, tombstone, { id, key: '42' });
