@@ -60,8 +60,7 @@ export function exitOnKafkaCrash(app: INestMicroservice | INestApplication, exit
   const services = 'getMicroservices' in app ? (app.getMicroservices() as INestMicroservice[]) : [app];
   let found = false;
   for (const service of services) {
-    const clients = service.unwrap<unknown[]>();
-    const consumer = Array.isArray(clients) ? (clients[1] as Crashing | undefined) : undefined;
+    const consumer = consumerOf(service);
     if (consumer?.events?.CRASH === undefined) continue;
     found = true;
     consumer.on(consumer.events.CRASH, ({ payload }) => {
@@ -71,6 +70,16 @@ export function exitOnKafkaCrash(app: INestMicroservice | INestApplication, exit
     });
   }
   if (!found) throw new Error('exitOnKafkaCrash found no Kafka consumer: call it after listen() or startAllMicroservices()');
+}
+
+/** A transport such as gRPC's has nothing to unwrap, and throws. */
+function consumerOf(service: INestMicroservice): Crashing | undefined {
+  try {
+    const clients = service.unwrap<unknown[]>();
+    return Array.isArray(clients) ? (clients[1] as Crashing | undefined) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 interface Crashing {

@@ -222,6 +222,22 @@ test('exitOnKafkaCrash ends the process only when kafkajs will not restart', () 
   assert.deepEqual(exits, [1]);
 });
 
+test('exitOnKafkaCrash finds the consumer beside other transports', () => {
+  const exits: number[] = [];
+  let crash!: (event: any) => void;
+  const consumer = { events: { CRASH: 'consumer.crash' }, on: (_: string, listener: typeof crash) => (crash = listener) };
+  const grpc = {
+    unwrap: () => {
+      throw new Error('Method is not supported for gRPC transport');
+    },
+  };
+  const hybrid = (...services: unknown[]) => ({ getMicroservices: () => services }) as never;
+  exitOnKafkaCrash(hybrid(grpc, { unwrap: () => [{}, consumer] }), (code) => exits.push(code));
+  crash({ payload: { restart: false } });
+  assert.deepEqual(exits, [1]);
+  assert.throws(() => exitOnKafkaCrash(hybrid(grpc)), /no Kafka consumer: call it after listen\(\)/);
+});
+
 function run(): ChildProcess {
   return spawn(process.execPath, [join(__dirname, 'consumer-app.js')], { stdio: ['ignore', 'ignore', 'ignore'] });
 }
