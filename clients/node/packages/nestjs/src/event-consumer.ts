@@ -12,12 +12,23 @@ import { inTraceOf } from './trace';
 
 // kafkajs sends one only when its own heartbeatInterval has passed, so asking often costs nothing.
 const heartbeatEvery = 250;
+// With these kafkajs joins the group again. What else a heartbeat fails with it finds out by itself.
+const rejoins = new Set(['REBALANCE_IN_PROGRESS', 'NOT_COORDINATOR_FOR_GROUP', 'ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID']);
 const longestTimer = 2 ** 31 - 1; // of setTimeout, which takes a longer one for none
 
 /** What the record came from. */
 interface Server {
   readonly heartbeat: () => Promise<void>;
   readonly closing: AbortSignal;
+}
+
+/**
+ * What ends the wait for the next try. The whole group waits for a member that does not join again, up to the
+ * rebalanceTimeout, so the record is given back: who has the partition then gets it again.
+ */
+interface Ends {
+  readonly closing: AbortSignal;
+  readonly rejoining: AbortSignal;
 }
 
 /** How an attempt ended: done, or with an error that counts as the event's fault or not. */
@@ -66,17 +77,21 @@ export class EventConsumer implements OnModuleDestroy {
   }
 
   async consume(handler: ConsumeEventMetadata, record: ReceivedRecord, { heartbeat, closing }: Server, run: () => Promise<void>): Promise<void> {
-    // A heartbeat fails while the group rebalances. kafkajs finds that out by itself when the handler has ended.
-    const beating = setInterval(() => void heartbeat().catch(() => undefined), heartbeatEvery);
+    const rejoining = new AbortController();
+    const beat = () =>
+      heartbeat().catch((error) => {
+        if (rejoins.has(error?.type)) rejoining.abort(error);
+      });
+    const beating = setInterval(() => void beat(), heartbeatEvery);
     try {
-      await inTraceOf(record.headers, () => this.settle(handler, record, closing, run));
+      await inTraceOf(record.headers, () => this.settle(handler, record, { closing, rejoining: rejoining.signal }, run));
     } finally {
       clearInterval(beating);
     }
   }
 
-  private async settle(handler: ConsumeEventMetadata, record: ReceivedRecord, closing: AbortSignal, run: () => Promise<void>): Promise<void> {
-    if (!record.identified && handler.withoutId !== 'place') return this.waitForId(handler, record, closing);
+  private async settle(handler: ConsumeEventMetadata, record: ReceivedRecord, ends: Ends, run: () => Promise<void>): Promise<void> {
+    if (!record.identified && handler.withoutId !== 'place') return this.waitForId(handler, record, ends);
     const { attempts = 5 } = handler.retry ?? {};
     const topic = deadLetterTopic(handler);
     let counted = 0;
@@ -90,19 +105,19 @@ export class EventConsumer implements OnModuleDestroy {
       const delay = delayAfter(failures, handler);
       const blame = ended.counts ? 'failed' : 'could not reach the database';
       this.logger.warn(`${handler.consumer} ${blame} on event ${record.id} of ${record.topic}[${record.partition}], next try in ${delay} ms: ${stackOf(ended.error)}`);
-      await this.pause(delay, record, closing);
+      await this.pause(delay, record, ends);
     }
   }
 
-  /** Until the shutdown. Nothing is lost, and no copy is taken for a new event. */
-  private async waitForId(handler: ConsumeEventMetadata, record: ReceivedRecord, closing: AbortSignal): Promise<never> {
+  /** Until the shutdown, or until the group is joined again. Nothing is lost, and no copy is taken for a new event. */
+  private async waitForId(handler: ConsumeEventMetadata, record: ReceivedRecord, ends: Ends): Promise<never> {
     for (let times = 1; ; times += 1) {
       this.logger.error(
         `${handler.consumer} does not handle event ${record.id}, and ${record.topic}[${record.partition}] waits: it has no header ${JSON.stringify(this.names.id)} ` +
           `(but ${namesOf(record.headers)}), so a copy of it could not be told. If relay publishes it, and [headers] of its configuration renames id, ` +
           "give OutboxModule that name: headers: { id: '…' }. If it is not relay's, or copies may be handled twice, give @ConsumeEvent withoutId: 'place'",
       );
-      await this.pause(delayAfter(times, handler), record, closing);
+      await this.pause(delayAfter(times, handler), record, ends);
     }
   }
 
@@ -147,15 +162,16 @@ export class EventConsumer implements OnModuleDestroy {
     return true;
   }
 
-  private async pause(delay: number, record: ReceivedRecord, closing: AbortSignal): Promise<void> {
-    const ends = [this.stopping.signal, closing];
+  private async pause(delay: number, record: ReceivedRecord, { closing, rejoining }: Ends): Promise<void> {
+    const stopped = [this.stopping.signal, closing];
     this.failing += 1;
     try {
-      await sleep(delay, ends);
+      await sleep(delay, [...stopped, rejoining]);
     } finally {
       this.failing -= 1;
     }
-    if (ends.some(({ aborted }) => aborted)) throw new Error(`event ${record.id} was not handled before the shutdown; it comes again`);
+    if (stopped.some(({ aborted }) => aborted)) throw new Error(`event ${record.id} was not handled before the shutdown; it comes again`);
+    if (rejoining.aborted) throw forKafka(rejoining.reason);
   }
 
   private transaction(): TransactionRunner {
@@ -172,6 +188,12 @@ export class EventConsumer implements OnModuleDestroy {
 function delayAfter(failures: number, { retry }: ConsumeEventMetadata): number {
   const { minDelay = 200, maxDelay = 30_000 } = retry ?? {};
   return Math.min(longestTimer, maxDelay, minDelay * 2 ** Math.min(failures - 1, 30));
+}
+
+/** Nest makes an "Internal server error" of all other errors, and kafkajs knows its own by their type. */
+function forKafka(error: object): Error {
+  const { RpcException } = require('@nestjs/microservices') as typeof import('@nestjs/microservices');
+  return new RpcException(error);
 }
 
 /** Names only: values may be secret. */

@@ -304,21 +304,39 @@ test('a shutdown does not wait for a retry, and the event comes again', async ()
   assert.equal(await inboxRows(id), 0);
 });
 
+/** A record whose handler waits for a minute, as kafkajs hands it over. */
+const received = (heartbeat = async () => undefined) => {
+  const headers = { id: Buffer.from(newId()), type: Buffer.from('Waiting') };
+  const message = { key: null, value: Buffer.from('{"id":"received","total":"1"}'), headers, timestamp: '0', attributes: 0, offset: '1' };
+  return { topic, partition: 0, message, heartbeat, pause: () => () => undefined };
+};
+
 test('a server that closes does not wait for a retry', async () => {
   failures = 0;
   const server = new ServerKafka({});
-  const other = await build();
-  const app = other.createNestMicroservice({ strategy: server });
+  const app = (await build()).createNestMicroservice({ strategy: server });
   await app.init();
-  const message = { key: null, value: Buffer.from('{"id":"closing","total":"1"}'), headers: { id: Buffer.from(newId()), type: Buffer.from('Waiting') }, timestamp: '0', attributes: 0, offset: '1' };
   let handled: Promise<unknown> | undefined;
   // kafkajs, too, waits for the record that is being handled.
   Object.assign(server, { consumer: { disconnect: async () => void (await handled!.catch(() => undefined)) } });
-  handled = server.handleMessage({ topic, partition: 0, message, heartbeat: async () => undefined, pause: () => () => undefined });
+  handled = server.handleMessage(received());
   const outcome = assert.rejects(handled);
   while (failures === 0) await new Promise((resolve) => setImmediate(resolve));
   await app.close();
   await outcome;
+});
+
+test('a retry does not keep kafkajs from joining the group again', async () => {
+  failures = 0;
+  const server = new ServerKafka({});
+  const app = (await build()).createNestMicroservice({ strategy: server });
+  await app.init();
+  const [slow, rebalancing] = ['REQUEST_TIMED_OUT', 'REBALANCE_IN_PROGRESS'].map((type) => Object.assign(new Error(type), { type }));
+  let beats = 0;
+  const heartbeat = () => Promise.reject((beats += 1) === 1 ? slow : rebalancing);
+  await assert.rejects(server.handleMessage(received(heartbeat)), (error) => error === rebalancing);
+  assert.deepEqual([failures, beats], [1, 2]);
+  await app.close();
 });
 
 test('a pause is never skipped: neither without its options, nor where it is longer than a timer can be', async () => {

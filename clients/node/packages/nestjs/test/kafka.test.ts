@@ -189,7 +189,7 @@ test('a handler that takes longer than the session keeps its partition', async (
   assert.equal(rejoins, 0, 'the group has thrown it out');
 });
 
-test('a microservice can be closed while an event is tried again', async () => {
+test('an event that is tried again holds up neither a new member of the group nor a shutdown', async () => {
   let calls = 0;
 
   @Controller()
@@ -202,12 +202,24 @@ test('a microservice can be closed while an event is tried again', async () => {
   }
   @Module({ imports: [OutboxModule.forRoot({ transaction: (work) => ds.transaction(work) })], controllers: [HopelessConsumer] })
   class AppModule {}
-  const app = await NestFactory.createMicroservice(AppModule, { ...kafkaConsumer({ brokers, groupId: `${leg}-hopeless` }), logger: false });
-  await app.listen();
-  await ds.transaction((em) => outbox.emit(em, Hopeless, { n: 1 }));
-  await eventually('the event', () => calls > 0);
+  const apps: INestMicroservice[] = [];
+  const join = async () => {
+    const app = await NestFactory.createMicroservice(AppModule, { ...kafkaConsumer({ brokers, groupId: `${leg}-hopeless` }), logger: false });
+    apps.push(app);
+    await app.listen();
+  };
   let closed = false;
-  void app.close().then(() => (closed = true));
+  try {
+    await join();
+    await ds.transaction((em) => outbox.emit(em, Hopeless, { n: 1 }));
+    await eventually('the event', () => calls === 1);
+    let joined = false;
+    void join().then(() => (joined = true));
+    await eventually('the second member', () => joined);
+    await eventually('the event, again', () => calls === 2);
+  } finally {
+    void Promise.all(apps.map((app) => app.close())).then(() => (closed = true));
+  }
   await eventually('the shutdown', () => closed);
 });
 
