@@ -1,10 +1,15 @@
+import { setMaxListeners } from 'node:events';
+
 const closings = new WeakMap<object, AbortController>(); // by kafkajs's consumer
 let watching = false;
 
 /** Aborted when the server of this consumer begins to close. */
 export function closingOf(consumer: object): AbortSignal {
   let closing = closings.get(consumer);
-  if (closing === undefined) closings.set(consumer, (closing = new AbortController()));
+  if (closing === undefined) {
+    closings.set(consumer, (closing = new AbortController()));
+    setMaxListeners(0, closing.signal); // one for each record that waits
+  }
   return closing.signal;
 }
 

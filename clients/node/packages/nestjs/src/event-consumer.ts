@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { createOutbox, headerNames, transactionOf, withInbox, type HeaderNames, type Outbox } from '@outboxrelay/core';
 import { ambientTransaction, runnerOf } from './ambient';
@@ -49,6 +50,7 @@ export class EventConsumer implements OnModuleDestroy {
 
   constructor(@Inject(OUTBOX_OPTIONS) private readonly options: OutboxModuleOptions) {
     this.names = headerNames(options.headers);
+    setMaxListeners(0, this.stopping.signal); // one for each record that waits
     // What was small enough for a topic may be too large with the reason added. The relay then parks it, in sight.
     this.outbox = createOutbox({ ...options, maxBytes: Number.POSITIVE_INFINITY });
   }

@@ -8,9 +8,9 @@ import { TransactionalAdapterTypeOrm } from '@nestjs-cls/transactional-adapter-t
 import { IsString } from 'class-validator';
 import { ClsModule } from 'nestjs-cls';
 import { DataSource, type EntityManager } from 'typeorm';
-import { ConsumeEvent, defineEvent, Meta, OutboxModule, RejectEventError, tombstone, Tx, type EventMeta, type StandardSchema } from '@outboxrelay/nestjs';
+import { ConsumeEvent, defineEvent, Meta, OutboxHealthIndicator, OutboxModule, RejectEventError, tombstone, Tx, type EventMeta, type StandardSchema } from '@outboxrelay/nestjs';
 import { deliver } from '@outboxrelay/nestjs/testing';
-import { connect, count, leg } from './support';
+import { connect, count, eventually, leg } from './support';
 
 interface Order {
   id: string;
@@ -324,6 +324,25 @@ test('a server that closes does not wait for a retry', async () => {
   while (failures === 0) await new Promise((resolve) => setImmediate(resolve));
   await app.close();
   await outcome;
+});
+
+test('many records can wait at once, without a warning of a leak', async () => {
+  const warnings: string[] = [];
+  const warned = (warning: Error) => void warnings.push(warning.message);
+  process.on('warning', warned);
+  const server = new ServerKafka({});
+  const app = (await build()).createNestMicroservice({ strategy: server });
+  await app.init();
+  let handled: Promise<unknown>[] = [];
+  Object.assign(server, { consumer: { disconnect: async () => void (await Promise.allSettled(handled)) } });
+  handled = Array.from({ length: 12 }, () => server.handleMessage(received()));
+  const outcomes = Promise.all(handled.map((one) => assert.rejects(one)));
+  const health = app.get(OutboxHealthIndicator, { strict: false });
+  await eventually('all wait', async () => (await health.isHealthy('outbox', ds)).outbox.retrying === handled.length);
+  await app.close();
+  await outcomes;
+  process.off('warning', warned);
+  assert.deepEqual(warnings, []);
 });
 
 test('a retry does not keep kafkajs from joining the group again', async () => {
