@@ -5,7 +5,9 @@ package librdkafka
 import (
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
@@ -17,10 +19,16 @@ import (
 // every half a second and tells it in no event: records would only time out.
 const noProducerID = "GETPID"
 
+// refusedFor is from when on that is worth a warning: a coordinator that is just loading refuses for a moment.
+const refusedFor = 2 * time.Second
+
 // voice forwards what librdkafka says. Safe from many goroutines.
 type voice struct {
 	*speech.Voice
 	disturbed atomic.Int64 // lines that tell of a broken connection or an unanswered request
+	mu        sync.Mutex
+	// Of the refusals of a producer id that came one after the other.
+	firstRefused, lastRefused time.Time
 }
 
 func newVoice(cfg publisher.Config, settings kafka.ConfigMap) *voice {
@@ -39,13 +47,26 @@ func (v *voice) follow(lines <-chan kafka.LogEvent) {
 	}
 }
 
+// lasts notes that a producer id was refused now, and says whether it has been for refusedFor.
+func (v *voice) lasts(now time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if now.Sub(v.lastRefused) > 2*refusedFor {
+		v.firstRefused = now
+	}
+	v.lastRefused = now
+	return now.Sub(v.firstRefused) >= refusedFor
+}
+
 // hear forwards one line.
 func (v *voice) hear(l line) {
 	if l.tag == "FAIL" || l.tag == "REQTMOUT" {
 		v.disturbed.Add(1)
 	}
 	if l.tag == noProducerID && l.level < 5 { // the others are for those who debug
-		v.Say(slog.LevelWarn, l.tag, "the brokers give no producer id: nothing can be sent, trying again", "line", v.Clean(l.text))
+		if v.lasts(time.Now()) {
+			v.Say(slog.LevelWarn, l.tag, "the brokers give no producer id: nothing can be sent, trying again", "line", v.Clean(l.text))
+		}
 		return
 	}
 	level := slog.LevelWarn

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -55,6 +56,19 @@ func TestOpen_TellsOfTroubleWithoutReadingLogLines(t *testing.T) {
 			openForTest(t, cfg)
 			until(t, "the log tells of it", func() bool { return log.has("level=WARN", "class="+class) })
 		})
+	}
+}
+
+// A coordinator that is loading, as in the first moments of a broker, refuses once or twice, and again at another time.
+func TestVoice_BearsARefusalOfAMoment(t *testing.T) {
+	v, began := newVoice(publisher.Config{Log: slog.New(slog.DiscardHandler)}, nil), time.Now()
+	for _, c := range []struct {
+		after time.Duration
+		lasts bool
+	}{{0, false}, {500 * time.Millisecond, false}, {refusedFor, true}, {refusedFor + time.Second, true}, {time.Minute, false}, {time.Minute + time.Second, false}} {
+		if got := v.lasts(began.Add(c.after)); got != c.lasts {
+			t.Errorf("refused after %v: %v", c.after, got)
+		}
 	}
 }
 
