@@ -116,6 +116,16 @@ func TestAdopter_KnowsAnAdoptionThatHasEnded(t *testing.T) {
 	}
 }
 
+// Two deployments begin at one moment.
+func TestInstall_TwiceAtOnce(t *testing.T) {
+	conn := newDatabase(t, messages)
+	second := planned(t, conn, "m", "", messageFields...)
+	install(t, conn, "m", "", messageFields...)
+	if err := adopter(t, conn).Install(t.Context(), second); err == nil || !strings.Contains(err.Error(), "somebody else has just adopted it") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A relay of another version, or a column of another type, makes another function of the same map.
 func TestRefresh_LetsABackfillGoOn(t *testing.T) {
 	conn := newDatabase(t, messages+`; insert into m (k) values ('old')`)

@@ -154,22 +154,27 @@ func testTimeOut(t *testing.T, open Open) {
 	}
 }
 
+// oneAcked is a producer that has had one record acked, in a topic of one partition, and the record.
+func oneAcked(t *testing.T, open Open) (fake *Fake, b *bench, record publisher.Record) {
+	fake = StartFake(t)
+	site := fake.Site()
+	b = openBench(t, open, Config(t, site.Brokers))
+	record = publisher.Record{Topic: newTopic(t, site.Brokers, 1, nil), Partition: 0, Value: []byte("v")}
+	b.send(record)
+	b.allAcked()
+	return fake, b, record
+}
+
 // The broker stores a record and answers that too few replicas have it, for as long as it is asked. A record that is
 // given up between two tries must not be called unwritten.
 func testStoredAndDenied(t *testing.T, open Open) {
-	fake := StartFake(t)
-	site := fake.Site()
-	topic := newTopic(t, site.Brokers, 1, nil)
-	b := openBench(t, open, Config(t, site.Brokers))
-	record := publisher.Record{Topic: topic, Partition: 0, Value: []byte("v")}
-	b.send(record)
-	b.allAcked()
+	fake, b, record := oneAcked(t, open)
 	denied := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend, Count: -1})
 	stored := b.send(record)
 	if err := denied.Wait(b.ctx, 3); err != nil {
 		t.Fatal(err)
 	}
-	if n := endOf(t, admin(t, site.Brokers), topic); n != 2 {
+	if n := endOf(t, admin(t, fake.Site().Brokers), record.Topic); n != 2 {
 		t.Fatalf("%d records stored, want 2: this test proves nothing", n)
 	}
 	b.producer.Close()
@@ -179,13 +184,7 @@ func testStoredAndDenied(t *testing.T, open Open) {
 }
 
 func testFenced(t *testing.T, open Open) {
-	fake := StartFake(t)
-	site := fake.Site()
-	topic := newTopic(t, site.Brokers, 1, nil)
-	b := openBench(t, open, Config(t, site.Brokers))
-	record := publisher.Record{Topic: topic, Partition: 0, Value: []byte("v")}
-	b.send(record)
-	b.allAcked()
+	fake, b, record := oneAcked(t, open)
 	fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.ProducerFenced, Count: -1})
 	fenced := b.send(record)
 	b.settle()
@@ -201,13 +200,7 @@ func testFenced(t *testing.T, open Open) {
 // The broker misses records that it has acked, as after an unclean election. What follows them must not be stored as if
 // nothing had happened: the producer ends, and its user goes back to what it has written down as acked.
 func testForgotten(t *testing.T, open Open) {
-	fake := StartFake(t)
-	site := fake.Site()
-	topic := newTopic(t, site.Brokers, 1, nil)
-	b := openBench(t, open, Config(t, site.Brokers))
-	record := publisher.Record{Topic: topic, Partition: 0, Value: []byte("v")}
-	b.send(record)
-	b.allAcked()
+	fake, b, record := oneAcked(t, open)
 	forgotten := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.OutOfOrderSequenceNumber, Count: 1})
 	next := b.send(record)
 	b.settle()
@@ -219,7 +212,7 @@ func testForgotten(t *testing.T, open Open) {
 		t.Errorf("why the producer is dead: %v", err)
 	}
 	b.producer.Close()
-	if n := endOf(t, admin(t, site.Brokers), topic); n != 1 || forgotten.Hits() != 1 {
+	if n := endOf(t, admin(t, fake.Site().Brokers), record.Topic); n != 1 || forgotten.Hits() != 1 {
 		t.Errorf("%d records stored after %d refusals, want 1 after 1", n, forgotten.Hits())
 	}
 }
