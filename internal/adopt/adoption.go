@@ -14,7 +14,7 @@ import (
 // Adoption is a table that is adopted, as the outbox has it on record.
 type Adoption struct {
 	No         int64     `json:"-"`
-	Table      string    `json:"table"`
+	Table      string    `json:"table"` // its name now
 	Map        Map       `json:"map"`
 	OrderBy    *string   `json:"order_by"` // null: the order in which rows come
 	State      string    `json:"state"`    // backfilling, draining, live
@@ -40,8 +40,12 @@ func FindFormer(ctx context.Context, c *pgx.Conn, schema, table string) (*Adopti
 		and (to_regclass($1) is null or not exists (select from pg_catalog.pg_class where oid = source::oid))`)
 }
 
+// nameNow is the adopted table's name, as SQL; of one that is gone, that which it had when it was adopted.
+const nameNow = `coalesce((select format('%%I.%%I', n.nspname, c.relname) from pg_catalog.pg_class c
+	join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = source::oid), source_name)`
+
 func find(ctx context.Context, c *pgx.Conn, schema, table, which string) (*Adoption, error) {
-	rows, _ := c.Query(ctx, fmt.Sprintf(`select adoption_no, source_name, map::text, order_by, state, backfilled, at, function, source::oid
+	rows, _ := c.Query(ctx, fmt.Sprintf(`select adoption_no, `+nameNow+`, map::text, order_by, state, backfilled, at, function, source::oid
 		  from %s where %s order by adoption_no limit 1`, pgx.Identifier{schema, "adoptions"}.Sanitize(), which), table)
 	a, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (a Adoption, err error) {
 		var text string
@@ -112,7 +116,7 @@ func Adopted(ctx context.Context, c *pgx.Conn, schema string) (tables []string, 
 with a as (
     select a.*, c.oid as there, to_regprocedure(format('%%I.%%I()', $1::text, a.function))::oid as trigger_function
       from %[1]s a left join pg_catalog.pg_class c on c.oid = a.source::oid)
-select a.source_name, a.state, a.there is not null, clock_timestamp() - a.touched_at > '1 minute',
+select `+nameNow+`, a.state, a.there is not null, clock_timestamp() - a.touched_at > '1 minute',
        array(select t.oid::regclass::text from pg_catalog.pg_class t
               where t.oid = any (array[a.there] || array(select relid from pg_catalog.pg_partition_tree(a.there::regclass))) and t.relkind <> 'f'
                 and not exists (select from pg_catalog.pg_trigger g where g.tgrelid = t.oid and g.tgfoid = a.trigger_function) order by 1),
@@ -123,7 +127,7 @@ select a.source_name, a.state, a.there is not null, clock_timestamp() - a.touche
        exists (select from pg_catalog.pg_class c, pg_catalog.pg_class e, pg_catalog.pg_proc f
                 where c.oid = a.there and e.oid = to_regclass(format('%%I.events', $1::text)) and f.oid = a.trigger_function
                   and not pg_has_role(c.relowner, e.relowner, 'member') and strpos(f.prosrc, 'atttypid >= %[2]s') = 0)
-  from a order by a.source_name`, pgx.Identifier{schema, "adoptions"}.Sanitize(), firstOwn), schema)
+  from a order by 1`, pgx.Identifier{schema, "adoptions"}.Sanitize(), firstOwn), schema)
 	var name, state string
 	var there, idle, open bool
 	var bare, disabled, outside []string

@@ -35,7 +35,14 @@ func TestAdopt_TablesWhoseNameMoves(t *testing.T) {
 	if got := keys(t, conn); got != "theirs old 1 new" {
 		t.Errorf("after the backfill: %s", got)
 	}
-	if _, err := a.Remove(t.Context(), "outbox", found(t, conn, "m_old"), false); err != nil {
+	if tables, faults, err := Adopted(t.Context(), conn, "outbox"); strings.Join(tables, " ") != "public.m public.m_old" || len(faults) > 0 || err != nil {
+		t.Errorf("adopted are %q, %+v, %v", tables, faults, err)
+	}
+	theirs := found(t, conn, "m_old")
+	if theirs.Table != "public.m_old" {
+		t.Errorf("it is called %s", theirs.Table)
+	}
+	if _, err := a.Remove(t.Context(), "outbox", theirs, false); err != nil {
 		t.Fatal(err)
 	}
 	exec(t, conn, `insert into m_old (k) values ('nobody'); insert into m (k) values ('newer')`)
